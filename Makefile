@@ -1,0 +1,51 @@
+# `make` tells what there is. PYTHON=python3.13 chooses the interpreter (3.11 or newer).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: help demo test lint bench peers clean
+
+help:
+	@echo "make demo    the sample applications on http://127.0.0.1:8000/ (PORT=8080 for another port)"
+	@echo "make test    style, types, and all tests; installs other servers to test against (Debian)"
+	@echo "make lint    style and types only"
+	@echo "make bench   the gateway beside nginx and lighttpd, in ratios"
+	@echo "make clean   removes $(VENV) and caches"
+
+# The stamps are newer than pyproject.toml when nothing has to be installed. A newer Python than
+# the one that made the environment is not noticed: `make clean` first.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gateway-suite needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python -m venv failed: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@echo "installing gateway-suite into $(VENV)"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+	@echo "installing gateway-suite and its test tools into $(VENV)"
+	@$(PIP) install --editable '.[test]'
+	@touch $@ $(VENV)/.installed
+
+demo: $(VENV)/.installed
+	@$(BIN)/gateway demo $(if $(PORT),--port $(PORT))
+
+peers:
+	@.ci/install-peers
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy --strict sample_apps/cgi-bin/*.py
+
+test: peers lint
+	$(BIN)/pytest -n 2
+
+bench: peers $(VENV)/.installed-test
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

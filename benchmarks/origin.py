@@ -1,0 +1,136 @@
+"""The origin behind every server: HTTP/1.1, FastCGI and SCGI on one event loop, in few octets.
+
+Promise: 13 octets for any path, 1 MiB where it contains `/big`; as fast as Python gets, so that the
+server in front is what is measured. It reads requests just far enough: it is no general origin.
+Must never know: who asks. Next: `servers.py`, the servers in front of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from struct import Struct
+
+import uvloop
+
+SMALL = b"Hello, world!"
+BIG = bytes(range(256)) * 4096
+INTERFACES = ("http", "fastcgi", "scgi")
+
+BEGIN_REQUEST, ABORT_REQUEST, END_REQUEST, PARAMS, STDIN, STDOUT = 1, 2, 3, 4, 5, 6  # FastCGI 8
+GET_VALUES, GET_VALUES_RESULT = 9, 10
+KEEP_CONN = 1
+RECORD = Struct(">BBHHBx")  # FastCGI 3.3: version, type, request id, content length, padding length
+STDOUT_BYTES = 65528  # the most that a record holds at a multiple of eight
+
+
+def response(status_line: bytes, content: bytes) -> bytes:
+    fields = b"Content-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(content)
+    return status_line + fields + content
+
+
+HTTP_SMALL, HTTP_BIG = (response(b"HTTP/1.1 200 OK\r\n", content) for content in (SMALL, BIG))
+SCRIPT_SMALL, SCRIPT_BIG = (response(b"Status: 200 OK\r\n", content) for content in (SMALL, BIG))
+
+
+class Connection(asyncio.Protocol):
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self.buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+
+class Http(Connection):
+    """Requests without content: what ends with an empty line is one."""
+
+    def data_received(self, data: bytes) -> None:
+        *requests, self.buffer = (self.buffer + data).split(b"\r\n\r\n")
+        for request in requests:
+            line, _, fields = request.partition(b"\r\n")
+            self.transport.write(HTTP_BIG if b"/big" in line else HTTP_SMALL)
+            if line.endswith(b"/1.0") or b"connection: close" in fields.lower():
+                self.transport.close()
+
+
+class FastCgi(Connection):
+    """FastCGI 3: a request is over with its empty STDIN record; connections are kept, not multiplexed."""
+
+    answers: dict[tuple[int, bool], bytes] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.params: dict[int, bytes] = {}
+        self.keep = True
+
+    def data_received(self, data: bytes) -> None:
+        buffer = self.buffer + data
+        at = 0
+        while len(buffer) - at >= 8:
+            _, kind, request_id, length, padding = RECORD.unpack_from(buffer, at)
+            end = at + 8 + length + padding
+            if end > len(buffer):
+                break
+            if kind == PARAMS:
+                self.params[request_id] += buffer[at + 8 : at + 8 + length]
+            elif kind == BEGIN_REQUEST:
+                self.params[request_id] = b""
+                self.keep = buffer[at + 10] & KEEP_CONN != 0
+            elif (kind == STDIN and not length) or kind == ABORT_REQUEST:
+                self.answer(request_id, b"/big" in self.params.pop(request_id, b""))
+            elif kind == GET_VALUES:
+                values = b"\x0f\x01FCGI_MPXS_CONNS0"  # FastCGI 3.4, 4.1
+                self.transport.write(RECORD.pack(1, GET_VALUES_RESULT, 0, len(values), 0) + values)
+            at = end
+        self.buffer = buffer[at:]
+
+    def answer(self, request_id: int, big: bool) -> None:
+        octets = self.answers.get((request_id, big))
+        if octets is None:
+            octets = self.answers[request_id, big] = records(request_id, SCRIPT_BIG if big else SCRIPT_SMALL)
+        self.transport.write(octets)
+        if not self.keep:
+            self.transport.close()
+
+
+def records(request_id: int, script_response: bytes) -> bytes:
+    """STDOUT records with `script_response`, their end, and END_REQUEST with REQUEST_COMPLETE."""
+    out = []
+    for start in range(0, len(script_response), STDOUT_BYTES):
+        content = script_response[start : start + STDOUT_BYTES]
+        padding = -len(content) % 8
+        out += [RECORD.pack(1, STDOUT, request_id, len(content), padding), content, bytes(padding)]
+    out += [RECORD.pack(1, STDOUT, request_id, 0, 0), RECORD.pack(1, END_REQUEST, request_id, 8, 0), bytes(8)]
+    return b"".join(out)
+
+
+class Scgi(Connection):
+    """One netstring of meta-variables, then the response until the connection's end."""
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        length, colon, rest = self.buffer.partition(b":")
+        if colon and len(rest) > int(length):
+            self.transport.write(SCRIPT_BIG if b"/big" in rest else SCRIPT_SMALL)
+            self.transport.close()
+
+
+async def serve(directory: Path) -> None:
+    """Listens, prints as JSON where (a port and a unix socket for each interface), and serves for ever."""
+    loop = asyncio.get_running_loop()
+    addresses = {}
+    for interface, factory in zip(INTERFACES, (Http, FastCgi, Scgi), strict=True):
+        path = str(directory / f"{interface}.sock")
+        server = await loop.create_server(factory, "127.0.0.1", 0, backlog=1024)
+        await loop.create_unix_server(factory, path, backlog=1024)
+        addresses[interface] = {"port": server.sockets[0].getsockname()[1], "path": path}
+    print(json.dumps(addresses), flush=True)
+    await loop.create_future()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(Path(sys.argv[1])))

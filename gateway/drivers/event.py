@@ -1,0 +1,284 @@
+"""The event driver: an event loop's callbacks in, one settled turn out.
+
+Promise: no Task, Future or timer per request; what the rules ask for during one callback is done
+at its end, and the loop joins the writes of a whole iteration.
+Must never know: HTTP, routes, workers. Next: `gateway/ends.py`, the contract that it fulfils.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from gateway.drivers.wires import DescriptorWire, StreamWire
+from gateway.ends import Child, Close, End, Kill, Launch, Open, Resume, SocketName, Spawn, Turn
+
+SWEEP_S = 0.25
+"""Deadlines are looked at this often: they are coarse on purpose, and cost nothing per request."""
+class Launched(Protocol):
+    """A running process and our ends of its pipes."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def stdin_fd(self) -> int | None: ...
+    @property
+    def stdout_fd(self) -> int | None: ...
+    @property
+    def stderr_fd(self) -> int | None: ...
+
+
+class LaunchFunction(Protocol):
+    """Starts a process; called in a thread, so that the loop does not wait for an exec."""
+
+    def __call__(self, spec: Launch, *, stdin: bool, stdout: bool, stderr: bool) -> Launched: ...
+
+
+class Reaper(Protocol):
+    """Learns how processes end, and ends them."""
+
+    def watch(self, pid: int, callback: Callable[[int], None]) -> None: ...
+    def kill_group(self, pid: int, signal_number: int) -> bool: ...
+
+
+class EventDriver:
+    """All ends of one event loop."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        turn: Turn,
+        launch: LaunchFunction,
+        reaper: Reaper,
+        crashed: Callable[[End | None, Exception], None],
+    ) -> None:
+        self.loop = loop
+        self.turn = turn
+        self.launch = launch
+        self.reaper = reaper
+        self.crashed = crashed
+        """Told of an exception that escaped from the rules: a defect; the end is dropped."""
+        self.wires: set[StreamWire | DescriptorWire] = set()
+        self.ticks: list[Callable[[float, float], None]] = []
+        """Called at every sweep with the loop's clock and the wall clock."""
+        self.spawning = ThreadPoolExecutor(4, thread_name_prefix="spawn")
+        self._opening: dict[End, asyncio.Task[None]] = {}
+        self._settling = False
+        turn.now = loop.time()
+        self._sweep_handle = loop.call_later(SWEEP_S, self._sweep)
+
+    # ------------------------------------------------------------------ the turn
+
+    def settle(self) -> None:
+        """Do what the rules noted, until nothing is left (the contract in ends.py)."""
+        if self._settling:
+            return
+        self._settling = True
+        turn = self.turn
+        try:
+            while True:
+                ends = turn.ends
+                if ends:
+                    turn.ends = []
+                    for end in ends:
+                        end.touched = False
+                        wire = end.wire
+                        if wire is not None:
+                            wire.flush()
+                        elif end.closing is not Close.NO and end in self._opening:
+                            self._opening.pop(end).cancel()
+                elif turn.orders:
+                    orders, turn.orders = turn.orders, []
+                    for order in orders:
+                        self._perform(order)
+                else:
+                    return
+        finally:
+            self._settling = False
+
+    def guard(self, end: End | None, error: Exception) -> None:
+        """The rules raised: a defect. It costs this end, and nobody else."""
+        self.crashed(end, error)
+        if end is not None:
+            end.closing = Close.ABORT
+            end.touch()
+
+    def _perform(self, order: Open | Spawn | Kill | Resume) -> None:
+        kind = type(order)
+        if kind is Resume:
+            end = order.end  # type: ignore[union-attr]
+            if end.wire is not None:
+                try:
+                    end.resume(self.turn.now)
+                except Exception as error:
+                    self.guard(end, error)
+        elif kind is Open:
+            self._open(order)  # type: ignore[arg-type]
+        elif kind is Spawn:
+            self._spawn(order)  # type: ignore[arg-type]
+        elif kind is Kill:
+            self.reaper.kill_group(order.pid, order.signal)  # type: ignore[union-attr]
+
+    def _sweep(self) -> None:
+        self._sweep_handle = self.loop.call_later(SWEEP_S, self._sweep)
+        now = self.turn.now = self.loop.time()
+        wall = time.time()
+        for tick in self.ticks:
+            try:
+                tick(now, wall)
+            except Exception as error:
+                self.guard(None, error)
+        for end in [w.end for w in self.wires if w.end.deadline <= now] + [
+            end for end in self._opening if end.deadline <= now
+        ]:
+            self.tell(end, end.expired, now)
+        self.settle()
+
+    def tell(self, end: End, method: Callable[..., None], *arguments: Any) -> None:
+        """Enter an end, guarded."""
+        try:
+            method(*arguments)
+        except Exception as error:
+            self.guard(end, error)
+
+    def close(self) -> None:
+        """Stop sweeping and drop every wire; for the very end."""
+        self._sweep_handle.cancel()
+        for task in self._opening.values():
+            task.cancel()
+        for wire in list(self.wires):
+            wire.abort()
+        self.spawning.shutdown(wait=False, cancel_futures=True)
+
+    # ------------------------------------------------------------------ streams
+
+    def serve(self, end: End) -> StreamWire:
+        """A protocol for an accepted connection: pass it to the loop's create_server."""
+        return StreamWire(self, end)
+
+    def _open(self, order: Open) -> None:
+        end, address = order.end, order.address
+        if end.closing is not Close.NO:
+            return
+        if order.brief or address.path:
+            family = socket.AF_UNIX if address.path else _family(address.host)
+            if family is not None:
+                self._connect(order, family)
+                return
+        self._opening[end] = self.loop.create_task(self._create_connection(order))
+
+    def _connect(self, order: Open, family: int) -> None:
+        """Connect without a round through the loop where the kernel answers at once."""
+        end, address = order.end, order.address
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            if family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.connect(address.path or (address.host, address.port))
+        except BlockingIOError as error:
+            if error.errno != errno.EINPROGRESS:  # a unix socket whose backlog is full
+                self._refuse(end, sock, error)
+                return
+        except OSError as error:
+            self._refuse(end, sock, error)
+            return
+        wire = DescriptorWire(self, end, sock.detach(), reads=True, writes=True, is_socket=True)
+        self.tell(end, end.connected, self.turn.now)
+        wire.flush()
+
+    def _refuse(self, end: End, sock: socket.socket, error: OSError) -> None:
+        sock.close()
+        self.tell(end, end.lost, error, self.turn.now)
+
+    async def _create_connection(self, order: Open) -> None:
+        end, address = order.end, order.address
+        try:
+            await self.loop.create_connection(lambda: StreamWire(self, end), address.host, address.port)
+        except asyncio.CancelledError:
+            self._opening.pop(end, None)
+            self.turn.now = self.loop.time()
+            self.tell(end, end.lost, None, self.turn.now)
+            self.settle()
+        except OSError as error:
+            if self._opening.pop(end, None) is not None:
+                self.turn.now = self.loop.time()
+                self.tell(end, end.lost, error, self.turn.now)
+                self.settle()
+
+    def made(self, wire: StreamWire, remote: SocketName, local: SocketName) -> None:
+        """A transport stands: one that was ordered, or a client's."""
+        end = wire.end
+        now = self.turn.now = self.loop.time()
+        if self._opening.pop(end, None) is not None:
+            self.tell(end, end.connected, now)
+            end.touch()
+        else:
+            self.tell(end, end.accepted, remote, local, now)
+        self.settle()
+
+    # ------------------------------------------------------------------ processes
+
+    def _spawn(self, order: Spawn) -> None:
+        future = self.spawning.submit(
+            self.launch,
+            order.launch,
+            stdin=order.stdin is not None,
+            stdout=order.stdout is not None,
+            stderr=order.stderr is not None,
+        )
+
+        def launched(_: object) -> None:
+            self.loop.call_soon_threadsafe(self._launched, order, future)
+
+        future.add_done_callback(launched)
+
+    def _launched(self, order: Spawn, future: Any) -> None:
+        now = self.turn.now = self.loop.time()
+        child: Child = order.child
+        ends = (order.stdin, order.stdout, order.stderr)
+        try:
+            launched: Launched = future.result()
+        except OSError as error:
+            try:
+                child.failed(error, now)
+            except Exception as defect:
+                self.guard(None, defect)
+            self.settle()
+            return
+        for end, descriptor in zip(ends, (launched.stdin_fd, launched.stdout_fd, launched.stderr_fd), strict=True):
+            if end is not None and descriptor is not None:
+                writes = end is order.stdin
+                DescriptorWire(self, end, descriptor, reads=not writes, writes=writes)
+
+        def exited(code: int) -> None:
+            self.turn.now = self.loop.time()
+            try:
+                child.exited(code, self.turn.now)
+            except Exception as defect:
+                self.guard(None, defect)
+            self.settle()
+
+        try:
+            child.started(launched.pid, now)
+        except Exception as defect:
+            self.guard(None, defect)
+        self.reaper.watch(launched.pid, exited)
+        for end in ends:
+            if end is not None:
+                end.touch()
+        self.settle()
+
+
+def _family(host: str) -> int | None:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+            return family
+        except OSError:
+            continue
+    return None

@@ -1,0 +1,368 @@
+"""The streams of the event driver: an end's octets in and out of a transport, a pipe, a file.
+
+Promise: the contract of `gateway/ends.py` for each kind of stream; back-pressure both ways.
+Must never know: HTTP, routes, workers. Next: `event.py`, the driver that settles the turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+from gateway.ends import Close, End, FileSlice, Outgoing, SocketName
+
+if TYPE_CHECKING:
+    from gateway.drivers.event import EventDriver
+
+HIGH_WATER = 64 * 1024
+READ_BYTES = 64 * 1024
+LINGER_S = 2.0
+"""How long octets are read and dropped after a refusal, so that the client can read our answer."""
+SENDFILE_BYTES = 1 << 20
+_RESET = struct.pack("ii", 1, 0)
+
+
+def _name(transport: Any, which: str) -> SocketName:
+    name = transport.get_extra_info(which)
+    return (name[0], name[1]) if isinstance(name, tuple) else ("", 0)
+
+
+class StreamWire(asyncio.Protocol):
+    """A socket that lives long: the loop's own transport moves its octets."""
+
+    __slots__ = ("blocked", "driver", "end", "reading", "slices", "transport", "_half")
+
+    def __init__(self, driver: EventDriver, end: End) -> None:
+        self.driver = driver
+        self.end = end
+        self.transport: Any = None
+        self.reading = True
+        self.blocked = False
+        self.slices: FileSender | None = None
+        self._half = False
+
+    def connection_made(self, transport: Any) -> None:
+        driver, end = self.driver, self.end
+        self.transport = transport
+        driver.wires.add(self)
+        end.wire = self
+        driver.made(self, _name(transport, "peername"), _name(transport, "sockname"))
+
+    def data_received(self, data: bytes) -> None:
+        driver = self.driver
+        end = self.end
+        now = driver.turn.now = driver.loop.time()
+        if self._half:  # lingering: read and dropped
+            return
+        try:
+            end.received(data, now)
+        except Exception as error:
+            driver.guard(end, error)
+        driver.settle()
+
+    def eof_received(self) -> bool:
+        driver = self.driver
+        now = driver.turn.now = driver.loop.time()
+        if self._half:
+            return False
+        driver.tell(self.end, self.end.received_eof, now)
+        driver.settle()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        driver = self.driver
+        driver.wires.discard(self)
+        if self.slices is not None:
+            self.slices.drop()
+        if self.end.wire is self:
+            self.end.wire = None
+            now = driver.turn.now = driver.loop.time()
+            driver.tell(self.end, self.end.lost, error if isinstance(error, OSError) else None, now)
+            driver.settle()
+
+    def pause_writing(self) -> None:
+        self.blocked = True
+
+    def resume_writing(self) -> None:
+        self.blocked = False
+        driver = self.driver
+        end = self.end
+        driver.turn.now = driver.loop.time()
+        if self.slices is not None and self.slices.waiting:
+            self.slices.start()
+        elif end.held:
+            driver.tell(end, end.unsent, 0, driver.turn.now)
+            end.touch()
+        driver.settle()
+
+    def flush(self) -> None:
+        """Write what the end has ready and do what it wants."""
+        end = self.end
+        transport = self.transport
+        if end.closing is Close.ABORT:
+            self.abort()
+            return
+        out = end.out
+        if out and self.slices is None:
+            out = end.outgoing()
+            if len(out) == 1 and type(out[0]) is bytes:
+                transport.write(out[0])
+            else:
+                self._write(out)
+        if self.blocked or self.slices is not None:
+            if not end.held:
+                self.driver.tell(end, end.unsent, max(transport.get_write_buffer_size(), 1), self.driver.turn.now)
+        elif end.wants_room:
+            end.wants_room = False
+            self.driver.tell(end, end.unsent, 0, self.driver.turn.now)
+        if end.wants_data is not self.reading and not self._half:
+            self.reading = end.wants_data
+            if self.reading:
+                transport.resume_reading()
+            else:
+                transport.pause_reading()
+        if end.closing is not Close.NO and self.slices is None and not end.out:
+            self._close(end.closing)
+
+    def _write(self, out: list[Outgoing]) -> None:
+        transport = self.transport
+        pieces: list[bytes] = []
+        for position, piece in enumerate(out):
+            if type(piece) is bytes:
+                pieces.append(piece)
+                continue
+            if pieces:
+                transport.write(b"".join(pieces))
+            assert isinstance(piece, FileSlice)
+            self.end.out[:0] = out[position + 1 :]
+            self.slices = FileSender(self, piece)
+            self.slices.prepare()
+            return
+        if sum(map(len, pieces)) > READ_BYTES:
+            transport.writelines(pieces)
+        else:
+            transport.write(b"".join(pieces))
+
+    def _close(self, how: Close) -> None:
+        if self._half or self.transport.is_closing():
+            return
+        if how is Close.LINGER and self.transport.can_write_eof():
+            self._half = True
+            self.transport.write_eof()
+            self.end.wants_data = True
+            if not self.reading:
+                self.reading = True
+                self.transport.resume_reading()
+            self.driver.loop.call_later(LINGER_S, self.transport.close)
+        else:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Drop everything; a TCP peer sees a reset, which can't be taken for an orderly end."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX and not self.transport.is_closing():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
+
+
+class FileSender:
+    """One FileSlice on its way into a StreamWire's socket by sendfile."""
+
+    def __init__(self, wire: StreamWire, piece: FileSlice) -> None:
+        self.wire = wire
+        self.piece = piece
+        self.descriptor = -1
+        self.waiting = True
+
+    def prepare(self) -> None:
+        """Wait until the octets before the slice are out."""
+        transport = self.wire.transport
+        transport.set_write_buffer_limits(high=0)
+        if transport.get_write_buffer_size() == 0:
+            self.start()
+
+    def start(self) -> None:
+        """The octets before the slice are out: the descriptor is ours for a while."""
+        self.waiting = False
+        sock = self.wire.transport.get_extra_info("socket")
+        # a duplicate, because the loop forbids us to watch the descriptor of its own transport
+        self.descriptor = os.dup(sock.fileno())
+        self._send()
+
+    def _send(self) -> None:
+        piece = self.piece
+        loop = self.wire.driver.loop
+        try:
+            while piece.length:
+                sent = os.sendfile(self.descriptor, piece.fd, piece.offset, min(piece.length, SENDFILE_BYTES))
+                if not sent:  # the file became shorter: the client must notice
+                    self.wire.end.closing = Close.ABORT
+                    break
+                piece.offset += sent
+                piece.length -= sent
+        except BlockingIOError:
+            loop.add_writer(self.descriptor, self._ready)
+            return
+        except OSError:
+            self.wire.end.closing = Close.ABORT
+        self._done()
+
+    def _ready(self) -> None:
+        driver = self.wire.driver
+        driver.loop.remove_writer(self.descriptor)
+        driver.turn.now = driver.loop.time()
+        self._send()
+        driver.settle()
+
+    def _done(self) -> None:
+        wire = self.wire
+        self.drop()
+        wire.transport.set_write_buffer_limits(high=HIGH_WATER)
+        end = wire.end
+        if end.held:
+            wire.driver.tell(end, end.unsent, 0, wire.driver.turn.now)
+        end.touch()
+
+    def drop(self) -> None:
+        self.wire.slices = None
+        if self.descriptor >= 0:
+            self.wire.driver.loop.remove_writer(self.descriptor)
+            os.close(self.descriptor)
+            self.descriptor = -1
+        self.piece.close()
+
+
+class DescriptorWire:
+    """A pipe, or a socket that lives for one request: non-blocking reads and writes by ourselves."""
+
+    __slots__ = ("descriptor", "driver", "end", "is_socket", "pending", "reading", "reads", "writes", "writing")
+
+    def __init__(
+        self,
+        driver: EventDriver,
+        end: End,
+        descriptor: int,
+        *,
+        reads: bool,
+        writes: bool,
+        is_socket: bool = False,
+    ) -> None:
+        self.driver = driver
+        self.end = end
+        self.descriptor = descriptor
+        self.reads = reads
+        self.writes = writes
+        self.is_socket = is_socket
+        self.reading = False
+        self.writing = False
+        self.pending: list[memoryview] = []
+        driver.wires.add(self)
+        end.wire = self
+
+    def _readable(self) -> None:
+        driver, end = self.driver, self.end
+        now = driver.turn.now = driver.loop.time()
+        try:
+            octets = os.read(self.descriptor, READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.gone(error)
+            return
+        if octets:
+            driver.tell(end, end.received, octets, now)
+        else:
+            self._stop_reading()
+            self.reads = False
+            driver.tell(end, end.received_eof, now)
+        driver.settle()
+
+    def _writable(self) -> None:
+        driver = self.driver
+        driver.turn.now = driver.loop.time()
+        self.end.touch()
+        driver.settle()
+
+    def flush(self) -> None:
+        """Write what the end has ready and do what it wants."""
+        end, driver = self.end, self.driver
+        if end.closing is Close.ABORT:
+            self.gone(None)
+            return
+        if end.out:
+            self.pending += [memoryview(piece) for piece in end.outgoing() if isinstance(piece, bytes)]
+        if self.pending and not self._write():
+            return
+        if self.pending:
+            if not self.writing:
+                self.writing = True
+                driver.loop.add_writer(self.descriptor, self._writable)
+            if not end.held:
+                driver.tell(end, end.unsent, sum(map(len, self.pending)), driver.turn.now)
+        else:
+            if self.writing:
+                self.writing = False
+                driver.loop.remove_writer(self.descriptor)
+            if end.closing is not Close.NO:
+                self.gone(None)
+                return
+            if end.held or end.wants_room:
+                end.wants_room = False
+                driver.tell(end, end.unsent, 0, driver.turn.now)
+        if self.reads and end.wants_data is not self.reading:
+            if end.wants_data:
+                self.reading = True
+                driver.loop.add_reader(self.descriptor, self._readable)
+            else:
+                self._stop_reading()
+
+    def _write(self) -> bool:
+        """Write what is pending; False if the stream is gone."""
+        pending = self.pending
+        try:
+            while pending:
+                written = os.writev(self.descriptor, pending[:64])
+                while pending and written >= len(pending[0]):
+                    written -= len(pending.pop(0))
+                if written:
+                    pending[0] = pending[0][written:]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if self.is_socket and self.reads:
+                # the peer may have answered before it stopped reading: what it said must be read
+                pending.clear()
+                if error.errno in (errno.EPIPE, errno.ECONNRESET):
+                    return True
+            self.gone(error)
+            return False
+        return True
+
+    def _stop_reading(self) -> None:
+        if self.reading:
+            self.reading = False
+            self.driver.loop.remove_reader(self.descriptor)
+
+    def gone(self, error: OSError | None) -> None:
+        """Close it and tell the end."""
+        if self.descriptor < 0:
+            return
+        driver = self.driver
+        self._stop_reading()
+        if self.writing:
+            driver.loop.remove_writer(self.descriptor)
+            self.writing = False
+        os.close(self.descriptor)
+        self.descriptor = -1
+        self.pending.clear()
+        driver.wires.discard(self)
+        self.end.wire = None
+        driver.tell(self.end, self.end.lost, error, driver.turn.now)
+        driver.settle()
+
+    def abort(self) -> None:
+        self.gone(None)

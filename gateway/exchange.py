@@ -1,0 +1,500 @@
+"""The rules of one request: what is forwarded, when, and who is told of failure.
+
+Promise: written once for every front, interface and driver; it is pushed from both sides, never
+waits, and gives orders instead of acting. Exactly one response, or a visible break, per request.
+Must never know: sockets, wire formats, how the interface talks. Next: `interfaces/` (inwards).
+
+    request side                                response side
+    SPOOLING   kept until it is complete        WAITING   nothing of a response yet: may be repeated
+    CONTENT    passed on as it comes            CONTENT   the head is with the client
+    DONE       all of it has arrived            TUNNEL    both directions are opaque octets (101)
+                                                DONE      complete, or cut where the client can tell
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.ends import Outgoing
+from gateway.errors import GatewayError, Retry, Side
+from gateway.spool import Spool
+from protocols.cgi import LocalRedirect, Peer
+from protocols.message import END, Content, EndOfMessage, FieldLines, Request, Response
+
+if TYPE_CHECKING:
+    from gateway.routing import Found
+    from gateway.site import Service, Site
+
+LOCAL_REDIRECTS = 10
+"""How often a script may redirect locally before it is called a loop (SEMANTICS 22)."""
+ATTEMPTS = 3
+"""How many workers at most are asked for one request."""
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE", b"PROPFIND", b"REPORT"))
+"""RFC 9110 9.2.2, and two safe methods of WebDAV."""
+
+
+class RequestSide(enum.Enum):
+    SPOOLING = "spooling"
+    CONTENT = "content"
+    DONE = "done"
+
+
+class ResponseSide(enum.Enum):
+    WAITING = "waiting"
+    CONTENT = "content"
+    TUNNEL = "tunnel"
+    DONE = "done"
+
+
+class Client(Protocol):
+    """What an exchange needs of a front."""
+
+    deadline: float
+    peer: Peer
+    """The direct peer; `Exchange.peer` is the client as trusted proxies tell it."""
+
+    def interim(self, response: Response) -> None: ...
+    def respond(self, response: Response) -> None: ...
+    def content(self, octets: Outgoing) -> None: ...
+    def finished(self, trailers: FieldLines) -> None:
+        """The response is complete."""
+
+    def tunnel(self, response: Response) -> bytes:
+        """Switch to opaque octets; what came beyond the request is returned."""
+
+    def close_after(self) -> None:
+        """The connection ends after this response: its framing is uncertain."""
+
+    def cut(self) -> None:
+        """The response will never be complete: break off so that the client can tell."""
+
+    def read_content(self, wanted: bool) -> None:
+        """Whether request content may come (True asks for it: 100 Continue)."""
+
+
+class Call(Protocol):
+    """What an exchange needs of an interface: one attempt at one worker."""
+
+    def content(self, octets: bytes) -> None: ...
+    def content_end(self) -> None: ...
+    def abort(self, *, client_left: bool = False) -> None:
+        """The exchange wants nothing more of it."""
+
+    def read(self, wanted: bool) -> None:
+        """Whether the response may come (back-pressure from the client)."""
+
+    @property
+    def full(self) -> bool:
+        """Whether request content has to wait for the worker."""
+
+    def room(self) -> None:
+        """Call `exchange.pump()` when there is room for more content."""
+
+    @property
+    def upstream(self) -> str:
+        """For the logs: which worker."""
+
+
+class Exchange:
+    """One request on its way through us, from its head to the last octet or its failure."""
+
+    __slots__ = (
+        "attempts",
+        "call",
+        "client",
+        "content_octets",
+        "deadline",
+        "found",
+        "id",
+        "late",
+        "peer",
+        "queued_in",
+        "redirects",
+        "request",
+        "request_side",
+        "response_octets",
+        "response_side",
+        "responded_at",
+        "service",
+        "site",
+        "spool",
+        "started",
+        "status",
+        "total_deadline",
+        "upstream",
+        "client_full",
+    )
+
+    def __init__(self, site: Site, client: Client, request: Request) -> None:
+        site.exchanges += 1
+        self.site = site
+        self.client = client
+        self.request = request
+        self.id = site.new_exchange_id(client.peer, request)
+        self.peer = site.forwarding.effective(client.peer, request)
+        self.started = site.turn.now
+        self.request_side = RequestSide.CONTENT if request.length != 0 else RequestSide.DONE
+        self.response_side = ResponseSide.WAITING
+        self.call: Call | None = None
+        self.found: Found | None = None
+        self.service: Service | None = None
+        self.spool: Spool | None = None
+        self.attempts = 0
+        self.redirects = 0
+        self.content_octets = 0
+        self.response_octets = 0
+        self.status = 0
+        self.deadline = math.inf
+        self.late = ""
+        self.total_deadline = math.inf
+        self.responded_at = 0.0
+        self.upstream = ""
+        self.queued_in: deque[Exchange] | None = None
+        self.client_full = False
+
+    # ------------------------------------------------------------------ request side
+
+    def begin(self) -> None:
+        """The head is here: route it and decide how its content travels."""
+        request = self.request
+        try:
+            found = self.found = self.site.router.resolve(request.method, request.host, request.target)
+            service = self.service = self.site.services[found.route.number]
+            route = found.route
+            if route.total_s:
+                self.total_deadline = self.deadline = self.started + route.total_s
+                self.late = "total"
+            length = request.length
+            if length == 0:
+                self.start_call()
+                return
+            if length is not None and length > route.content_limit:
+                raise self._too_large(route.content_limit)
+            if service.interface.spools or (length is None and service.interface.needs_length):
+                self.request_side = RequestSide.SPOOLING
+                self.spool = Spool()
+                self.client.read_content(True)
+                return
+            self.start_call()
+        except GatewayError as error:
+            self.failed(error)
+
+    def start_call(self) -> None:
+        """Ask the interface to send the request to a worker; also the way of every retry."""
+        self.attempts += 1
+        service = self.service
+        assert service is not None
+        if self.spool is not None:
+            self.spool.rewind()
+        if self.request_side is RequestSide.DONE:
+            self._wait_for_response()
+        else:
+            self.client.read_content(False)
+        try:
+            service.interface.start(self)
+        except GatewayError as error:
+            self.failed(error)
+
+    @property
+    def content_length(self) -> int | None:
+        """Octets of content as the worker is to be told, None if not known yet."""
+        length = self.request.length
+        if length is None and self.spool is not None and self.request_side is RequestSide.DONE:
+            return self.spool.length
+        return length
+
+    def whole_content(self) -> bytes | None:
+        """All content if it is here and small, for interfaces that write everything at once."""
+        if self.request_side is not RequestSide.DONE:
+            return None
+        if self.spool is None:
+            return b""
+        return self.spool.whole
+
+    def connected(self, call: Call) -> None:
+        """The worker takes this request; content may flow where it was not written with the head."""
+        self.call = call
+        self.upstream = call.upstream
+        if self.client_full:
+            call.read(False)
+
+    def pump(self) -> None:
+        """The call has room for content (the interface calls this once its head is written)."""
+        call = self.call
+        if call is None or self.response_side is ResponseSide.DONE:
+            return
+        if call.full:
+            call.room()
+            return
+        spool = self.spool
+        if spool is not None:
+            piece = spool.read()
+            if piece:
+                call.content(piece)
+            if spool.rest:
+                call.room()
+            elif self.request_side is RequestSide.DONE:
+                call.content_end()
+            else:  # what had come before the worker was ready is passed on; the rest follows as it comes
+                spool.close()
+                self.spool = None
+                self.request_side = RequestSide.CONTENT
+                call.room()
+        elif self.request_side is RequestSide.CONTENT:
+            self.client.read_content(True)
+
+    def content(self, octets: bytes) -> None:
+        """Some request content arrived."""
+        if self.response_side is ResponseSide.DONE:
+            return
+        side = self.request_side
+        if self.response_side is not ResponseSide.TUNNEL:
+            self.content_octets += len(octets)
+            route = self.found.route if self.found else None
+            if route is not None and self.content_octets > route.content_limit:
+                self.failed(self._too_large(route.content_limit))
+                return
+        if side is RequestSide.SPOOLING:
+            assert self.spool is not None
+            try:
+                self.spool.write(octets)
+            except OSError as error:
+                self.failed(
+                    GatewayError(
+                        500, "spool", f"request content could not be kept on disk: {error.strerror}",
+                        "free the disk of the temporary directory (TMPDIR), or set request_buffering = false",
+                        side=Side.GATEWAY, close=True,
+                    )
+                )  # fmt: skip
+            return
+        call = self.call
+        if call is None:  # it came before the worker was ready: keep it, and ask for no more
+            if self.spool is None:
+                self.spool = Spool()
+                self.request_side = RequestSide.SPOOLING
+            self.spool.write(octets)
+            return
+        call.content(octets)
+        if call.full:
+            self.client.read_content(False)
+            call.room()
+
+    def content_end(self) -> None:
+        """All request content has arrived."""
+        side = self.request_side
+        if side is RequestSide.DONE:
+            return
+        self.request_side = RequestSide.DONE
+        if self.response_side is ResponseSide.DONE:
+            return
+        self._wait_for_response()
+        if side is RequestSide.SPOOLING and self.call is None:
+            if self.attempts == 0:
+                self.start_call()
+        elif self.call is not None and self.spool is None:
+            self.call.content_end()
+
+    def client_lost(self) -> None:
+        """The client left: nobody wants the answer."""
+        if self.response_side is ResponseSide.DONE:
+            return
+        if not self.status:
+            self.status = 499
+        self._over(client_left=True)
+
+    def client_room(self, room: bool) -> None:
+        """Back-pressure: whether the client takes more of the response."""
+        self.client_full = not room
+        if self.call is not None:
+            self.call.read(room)
+
+    # ------------------------------------------------------------------ response side
+
+    def take(self, events: Sequence[Response | LocalRedirect | Content | EndOfMessage]) -> None:
+        """Deal with what a response reader found, in order."""
+        for event in events:
+            if self.response_side is ResponseSide.DONE:
+                return
+            kind = type(event)
+            if kind is Content:
+                self.response_content(event.data)  # type: ignore[union-attr]
+            elif kind is Response:
+                self.respond(event)  # type: ignore[arg-type]
+            elif kind is EndOfMessage:
+                self.response_end(event.trailers)  # type: ignore[union-attr]
+            else:
+                self.local_redirect(event)  # type: ignore[arg-type]
+
+    def respond(self, response: Response) -> None:
+        """A response head; its fields are already fit for the client."""
+        if response.status < 200:
+            if response.status == 101:
+                self._switch(response)
+            else:
+                self.client.interim(response)
+            return
+        self.response_side = ResponseSide.CONTENT
+        self.status = response.status
+        self.responded_at = self.site.turn.now
+        self._wait_for_more()
+        self.client.respond(response)
+
+    def response_content(self, octets: Outgoing) -> None:
+        self.response_octets += len(octets)
+        self.client.content(octets)
+        if self.late == "read":
+            self._wait_for_more()
+
+    def response_end(self, trailers: FieldLines = ()) -> None:
+        self._over()
+        self.client.finished(trailers)
+
+    def local_redirect(self, redirect: LocalRedirect) -> None:
+        """RFC 3875 6.2.2: answer as if the client had asked for this with GET."""
+        call, self.call = self.call, None
+        if call is not None:
+            call.abort()
+        self.redirects += 1
+        if self.redirects > LOCAL_REDIRECTS:
+            self.failed(
+                GatewayError(
+                    500, "redirect-loop", f"more than {LOCAL_REDIRECTS} local redirects, last to {redirect.target!r}",
+                    "the script redirects to itself; let it send an absolute Location", side=Side.UPSTREAM,
+                )
+            )  # fmt: skip
+            return
+        fields = tuple(f for f in self.request.fields if f[0].lower() not in _CONTENT_FIELDS)
+        method = b"HEAD" if self.request.method == b"HEAD" else b"GET"
+        old = self.request
+        self.request = Request(
+            method, redirect.target, fields, old.version, old.host, 0, keep_alive=old.keep_alive
+        )
+        if self.spool is not None:
+            self.spool.close()
+            self.spool = None
+        if self.request_side is not RequestSide.DONE:
+            self.request_side = RequestSide.DONE
+            self.client.read_content(False)
+        self.attempts = 0
+        self.begin()
+
+    def _switch(self, response: Response) -> None:
+        """101: from here on octets pass as they are, both ways (RFC 9110 7.8)."""
+        self.response_side = ResponseSide.TUNNEL
+        self.request_side = RequestSide.CONTENT
+        self.status = 101
+        self.deadline = self.total_deadline
+        early = self.client.tunnel(response)
+        if early:
+            self.content(early)
+
+    # ------------------------------------------------------------------ time
+
+    def _wait_for_response(self) -> None:
+        if self.response_side is ResponseSide.WAITING and self.found is not None:
+            self._until(self.found.route.response_s, "response")
+
+    def _wait_for_more(self) -> None:
+        assert self.found is not None
+        self._until(self.found.route.read_s, "read")
+
+    def _until(self, length_s: float, late: str) -> None:
+        deadline = self.site.turn.now + length_s if length_s else math.inf
+        if self.total_deadline < deadline:
+            deadline, late = self.total_deadline, "total"
+        self.deadline = deadline
+        self.late = late
+        if deadline < self.client.deadline:
+            self.client.deadline = deadline
+
+    def expired(self) -> None:
+        """`deadline` has passed."""
+        if self.client_full and self.late == "read":  # the client's own write timeout decides
+            self._wait_for_more()
+            return
+        key = {"response": "timeouts.response", "read": "timeouts.read", "total": "timeouts.total"}[self.late]
+        what = {
+            "response": "no response head came in time",
+            "read": "the worker stopped in the middle of its response",
+            "total": "the whole exchange took too long",
+        }[self.late]
+        if self.call is None and self.attempts:
+            self.failed(
+                GatewayError(
+                    503, "queue-timeout", "no worker became free in time",
+                    "add workers, or find out what keeps them busy", retry_after_s=5,
+                )
+            )  # fmt: skip
+            return
+        self.failed(
+            GatewayError(504, f"{self.late}-timeout", what, f"see why it is slow, or raise {key} of the route")
+        )
+
+    # ------------------------------------------------------------------ the end
+
+    def failed(self, error: GatewayError) -> None:
+        """The attempt failed: try again where that is safe, else tell the client."""
+        if self.response_side is ResponseSide.DONE:
+            return
+        call, self.call = self.call, None
+        if call is not None:
+            call.abort()
+        if self.response_side is ResponseSide.WAITING and self._may_repeat(error):
+            self.site.report_retry(self, error)
+            self.start_call()
+            return
+        self.site.report_failure(self, error)
+        if self.response_side is not ResponseSide.WAITING:
+            self._over()
+            self.client.cut()
+            return
+        self.answer_error(error)
+
+    def answer_error(self, error: GatewayError) -> None:
+        """A short, plain page instead of the worker's response."""
+        self.status = error.status
+        self.responded_at = self.site.turn.now
+        response, page = self.site.error_response(self, error)
+        if error.close:
+            self.client.close_after()
+        self.response_side = ResponseSide.CONTENT
+        self.client.respond(response)
+        if page:
+            self.response_octets += len(page)
+            self.client.content(page)
+        self._over()
+        self.client.finished(END.trailers)
+
+    def _may_repeat(self, error: GatewayError) -> bool:
+        if error.retry is Retry.NO or self.attempts >= ATTEMPTS or self.site.turn.now >= self.deadline:
+            return False
+        if self.request_side is not RequestSide.DONE:  # content has flowed that was not kept
+            return self.attempts > 0 and self.content_octets == 0 and error.retry is Retry.SAFE
+        if self.spool is None and self.content_octets:
+            return False
+        return error.retry is Retry.SAFE or self.request.method in IDEMPOTENT
+
+    def _over(self, *, client_left: bool = False) -> None:
+        call, self.call = self.call, None
+        if call is not None:
+            call.abort(client_left=client_left)
+        if self.queued_in is not None:
+            self.queued_in.remove(self)
+            self.queued_in = None
+        if self.spool is not None:
+            self.spool.close()
+        self.response_side = ResponseSide.DONE
+        self.site.log_access(self)
+
+    def _too_large(self, limit_bytes: int) -> GatewayError:
+        return GatewayError(
+            413, "content-limit", f"request content exceeds {limit_bytes} octets",
+            "raise limits.content of the route or server", side=Side.CLIENT, close=True,
+        )  # fmt: skip
+
+
+_CONTENT_FIELDS = frozenset((b"content-length", b"content-type", b"content-encoding", b"transfer-encoding"))

@@ -1,0 +1,1 @@
+"""Who calls us: one front a file. Each turns its wire format into exchanges."""

@@ -1,0 +1,346 @@
+"""The HTTP/1.1 front: one client connection, its messages in order, its patience.
+
+Promise: pipelined requests are answered in order; what leaves framing uncertain ends the
+connection so that the client can still read the answer; every wait has a bound.
+Must never know: routes, interfaces, workers. Next: `exchange.py`, to which each request goes.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import TYPE_CHECKING
+
+from gateway.ends import WINDOW, Close, End, FileSlice, Outgoing, Resume, SocketName
+from gateway.errors import GatewayError, Side
+from gateway.exchange import Exchange, RequestSide
+from protocols.cgi import Peer
+from protocols.http1 import RequestReader, ResponseWriter
+from protocols.message import Content, EndOfMessage, Event, FieldLines, RemoteProtocolError, Request, Response
+
+if TYPE_CHECKING:
+    from gateway.site import Site
+
+DRAIN_BYTES = 256 * 1024
+"""Unread request content up to this is read and dropped to keep the connection (SEMANTICS 56)."""
+
+
+class Phase(enum.Enum):
+    HEAD = "head"  # between messages, or in the middle of a head
+    EXCHANGE = "exchange"
+    DRAIN = "drain"  # answered; the rest of the request content is dropped
+    TUNNEL = "tunnel"
+    CLOSING = "closing"
+
+
+class Http1Front(End):
+    """One connection from a client."""
+
+    __slots__ = (
+        "continued",
+        "drained",
+        "exchange",
+        "head_since",
+        "last_read",
+        "peer",
+        "phase",
+        "reader",
+        "site",
+        "stalled_since",
+        "writer",
+    )
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site.turn)
+        self.site = site
+        self.phase = Phase.HEAD
+        self.reader = RequestReader(site.tokeniser, site.head_limits)
+        self.writer: ResponseWriter | None = None
+        self.exchange: Exchange | None = None
+        self.peer: Peer = site.unknown_peer
+        self.head_since = 0.0
+        self.last_read = 0.0
+        self.stalled_since = 0.0
+        self.drained = 0
+        self.continued = False
+
+    # ------------------------------------------------------------------ from the driver
+
+    def accepted(self, remote: SocketName, local: SocketName, now: float) -> None:
+        self.peer = Peer(
+            remote[0].partition("%")[0].encode(), b"%d" % remote[1] if remote[1] else b"",
+            local[0].partition("%")[0].encode(), b"%d" % local[1] if local[1] else b"80", https=False,
+        )  # fmt: skip
+        self.head_since = now
+        self.deadline = now + self.site.timeouts.header_s
+        if not self.site.admit(self):
+            self.head_since = now
+            self.refuse(
+                GatewayError(
+                    503, "connection-limit", f"more than {self.site.limits.connections} connections",
+                    "raise server.limits.connections", side=Side.GATEWAY, retry_after_s=1, close=True,
+                )
+            )  # fmt: skip
+
+    def received(self, octets: bytes, now: float) -> None:
+        phase = self.phase
+        if phase is Phase.TUNNEL:
+            assert self.exchange is not None
+            self.exchange.content(octets)
+            return
+        if phase is Phase.CLOSING:
+            return
+        self.last_read = now
+        try:
+            events = self.reader.receive(octets)
+        except RemoteProtocolError as error:
+            self._broken(error)
+            return
+        if events:
+            self._take(events)
+        elif phase is Phase.HEAD:
+            if not self.head_since:
+                self.head_since = now
+                self.deadline = now + self.site.timeouts.header_s
+        elif self.reader.held > WINDOW:
+            self.wants_data = False
+            self.touch()
+
+    def received_eof(self, now: float) -> None:
+        if self.phase is Phase.HEAD and not self.reader.started:
+            self.phase = Phase.CLOSING
+            self.close(Close.FLUSH)
+            return
+        self._client_left()
+        self.close(Close.FLUSH)
+
+    def unsent(self, length: int, now: float) -> None:
+        was = self.held
+        self.held = length
+        if length:
+            self.stalled_since = now
+            self.deadline = min(self.deadline, now + self.site.timeouts.write_s)
+        if self.exchange is not None and bool(was) is not bool(length):
+            self.exchange.client_room(not length)
+
+    def resume(self, now: float) -> None:
+        """Pipelined octets wait: start the next message with them."""
+        if self.phase is not Phase.HEAD:
+            return
+        self.last_read = now
+        try:
+            events = self.reader.resume()
+        except RemoteProtocolError as error:
+            self._broken(error)
+            return
+        if events:
+            self._take(events)
+
+    def expired(self, now: float) -> None:
+        """Find out which patience is at its end; `deadline` may be older than the newest reason."""
+        timeouts = self.site.timeouts
+        if self.held and now - self.stalled_since >= timeouts.write_s:
+            self._client_left("write-timeout")
+            self.close(Close.ABORT)
+            return
+        exchange = self.exchange
+        if exchange is not None:
+            if now >= exchange.deadline:
+                exchange.expired()
+                return
+            waits_for_content = exchange.request_side is not RequestSide.DONE and self.wants_data
+            if waits_for_content and self.phase is Phase.EXCHANGE and now - self.last_read >= timeouts.read_s:
+                exchange.failed(
+                    GatewayError(
+                        408, "content-timeout", f"no request content came for {timeouts.read_s:g} s",
+                        "a slow client; server.timeouts.read bounds it", side=Side.CLIENT, close=True,
+                    )
+                )  # fmt: skip
+                return
+            self.deadline = min(exchange.deadline, now + timeouts.read_s)
+        elif self.phase is Phase.HEAD and self.head_since:
+            if now - self.head_since < timeouts.header_s:
+                self.deadline = self.head_since + timeouts.header_s
+            elif self.reader.started:
+                self.refuse(
+                    GatewayError(
+                        408, "header-timeout", f"the request head was not complete after {timeouts.header_s:g} s",
+                        "a slow client; server.timeouts.header bounds it", side=Side.CLIENT, close=True,
+                    )
+                )  # fmt: skip
+            else:
+                self.close(Close.FLUSH)
+        else:  # idle, draining or closing for too long
+            self.phase = Phase.CLOSING
+            self.close(Close.FLUSH if not self.held else Close.ABORT)
+
+    def lost(self, error: OSError | None, now: float) -> None:
+        self._client_left()
+        for piece in self.out:
+            if isinstance(piece, FileSlice):
+                piece.close()
+        self.out.clear()
+        self.site.leave(self)
+
+    # ------------------------------------------------------------------ requests
+
+    def _take(self, events: list[Event]) -> None:
+        for event in events:
+            kind = type(event)
+            if kind is Request:
+                self._begin(event)  # type: ignore[arg-type]
+            elif self.phase is Phase.EXCHANGE:
+                if kind is Content:
+                    self.exchange.content(event.data)  # type: ignore[union-attr]
+                else:
+                    self.exchange.content_end()  # type: ignore[union-attr]
+            elif self.phase is Phase.DRAIN:
+                self._drain(event)
+
+    def _begin(self, request: Request) -> None:
+        site = self.site
+        self.phase = Phase.EXCHANGE
+        self.head_since = 0.0
+        self.continued = not request.expects_continue
+        self.writer = ResponseWriter(request.method, request.version, request.keep_alive and not site.draining)
+        exchange = self.exchange = Exchange(site, self, request)
+        self.deadline = self.turn.now + site.timeouts.read_s if request.length != 0 else math.inf
+        exchange.begin()
+
+    def _drain(self, event: Event) -> None:
+        if type(event) is EndOfMessage:
+            self._next()
+            return
+        assert isinstance(event, Content)
+        self.drained += len(event.data)
+        if self.drained > DRAIN_BYTES:
+            self.phase = Phase.CLOSING
+            self.close(Close.LINGER)
+
+    def _next(self) -> None:
+        """Ready for another message on this connection."""
+        self.phase = Phase.HEAD
+        self.wants_data = True
+        if self.reader.held:
+            self.head_since = self.turn.now
+            self.deadline = self.turn.now + self.site.timeouts.header_s
+            self.turn.orders.append(Resume(self))
+        else:
+            self.reader.resume()
+            self.deadline = self.turn.now + self.site.timeouts.idle_s
+
+    def _client_left(self, cause: str = "") -> None:
+        exchange, self.exchange = self.exchange, None
+        self.phase = Phase.CLOSING
+        if exchange is not None:
+            exchange.client_lost()
+
+    def _broken(self, error: RemoteProtocolError) -> None:
+        """The client broke the rules of HTTP; what follows can't be trusted."""
+        failure = GatewayError(
+            error.status, "bad-request", error.detail, side=Side.CLIENT, close=True
+        )
+        if self.phase is Phase.EXCHANGE and self.exchange is not None:
+            self.exchange.failed(failure)
+        elif self.phase is Phase.HEAD:
+            self.refuse(failure)
+        else:
+            self.phase = Phase.CLOSING
+            self.close(Close.LINGER)
+
+    def refuse(self, error: GatewayError) -> None:
+        """Answer before there is a request to route."""
+        request = Request(b"", b"", (), keep_alive=False)
+        self.phase = Phase.EXCHANGE
+        self.writer = ResponseWriter(b"GET", b"HTTP/1.1", keep_alive=False)
+        self.exchange = Exchange(self.site, self, request)
+        self.exchange.failed(error)
+
+    # ------------------------------------------------------------------ for the exchange (Client)
+
+    def interim(self, response: Response) -> None:
+        assert self.writer is not None
+        if response.status == 100:  # once, as soon as the content is first wanted (RFC 9110 10.1.1)
+            if self.continued:
+                return
+            self.continued = True
+        octets = self.writer.interim(response)
+        if octets:
+            self.send(octets)
+
+    def respond(self, response: Response) -> None:
+        assert self.writer is not None
+        exchange = self.exchange
+        assert exchange is not None
+        if exchange.request_side is not RequestSide.DONE and not self.continued:
+            self.writer.keep_alive = False  # whether the client will still send its content is unknown
+        self.send(self.writer.head(self.site.complete(response)))
+
+    def content(self, octets: Outgoing) -> None:
+        assert self.writer is not None
+        if type(octets) is bytes:
+            for piece in self.writer.content(octets):
+                self.send(piece)
+        else:
+            assert isinstance(octets, FileSlice)
+            if self.writer.count(len(octets)):
+                self.send(octets)
+            else:
+                octets.close()
+
+    def finished(self, trailers: FieldLines) -> None:
+        writer, exchange = self.writer, self.exchange
+        assert writer is not None and exchange is not None
+        octets = writer.end(trailers)
+        if octets:
+            self.send(octets)
+        self.exchange = None
+        if exchange.request_side is not RequestSide.DONE:
+            remaining = exchange.request.length
+            rest = math.inf if remaining is None else remaining - exchange.content_octets
+            if not writer.keep_alive or rest > DRAIN_BYTES:
+                self.phase = Phase.CLOSING
+                self.deadline = self.turn.now + self.site.timeouts.write_s
+                self.close(Close.LINGER)
+                return
+            self.phase = Phase.DRAIN
+            self.drained = 0
+            self.wants_data = True
+            self.deadline = self.turn.now + self.site.timeouts.read_s
+        elif writer.keep_alive and not self.site.draining:
+            self._next()
+        else:
+            self.phase = Phase.CLOSING
+            self.deadline = self.turn.now + self.site.timeouts.write_s
+            self.close(Close.FLUSH)
+
+    def tunnel(self, response: Response) -> bytes:
+        assert self.writer is not None
+        self.send(self.writer.head(response))
+        self.phase = Phase.TUNNEL
+        self.deadline = math.inf
+        return self.reader.take_held()
+
+    def close_after(self) -> None:
+        assert self.writer is not None
+        self.writer.keep_alive = False
+
+    def cut(self) -> None:
+        self.exchange = None
+        self.phase = Phase.CLOSING
+        self.deadline = self.turn.now + self.site.timeouts.write_s
+        # where the end of the connection is the end of the content, only a reset tells that it is not whole
+        self.close(Close.ABORT if self.writer is not None and self.writer.close_delimited else Close.FLUSH)
+
+    def read_content(self, wanted: bool) -> None:
+        exchange = self.exchange
+        if wanted and not self.continued and exchange is not None and not exchange.content_octets:
+            self.interim(_CONTINUE)
+        if wanted is not self.wants_data:
+            self.wants_data = wanted
+            self.touch()
+        if wanted:
+            self.last_read = self.turn.now
+
+
+_CONTINUE = Response(100, (), b"Continue")

@@ -1,0 +1,305 @@
+"""The interface `fastcgi`: workers that speak FastCGI 1.0 in the Responder role.
+
+Promise: no octet of one request ever reaches another; a connection is used again only after
+END_REQUEST, and only where everything was sent (SEMANTICS 34 to 42, 92, 93).
+Must never know: the front. Next: `protocols/fastcgi.py` for the records.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.ends import Close, End, Open
+from gateway.errors import GatewayError, Retry
+from gateway.exchange import ResponseSide
+from gateway.upstreams.connection import Connection
+from gateway.upstreams.pool import Member, Pool
+from gateway.variables import Variables
+from protocols.cgi import ScriptResponseReader
+from protocols.fastcgi import (
+    EndRequest,
+    GatewayConnection,
+    ProtocolStatus,
+    Role,
+    Stderr,
+    Stdout,
+    StdoutEnd,
+    UnknownType,
+    Values,
+    encode_pair,
+)
+from protocols.message import RemoteProtocolError
+
+if TYPE_CHECKING:
+    from gateway.config import Route
+    from gateway.exchange import Exchange
+    from gateway.site import Site
+
+IDLE_S = 5.0
+"""Short: a worker that serves one connection at a time is pinned while we keep one (iipsrv#203)."""
+ABORT_GRACE_S = 2.0
+"""How long after ABORT_REQUEST the worker has for its END_REQUEST before the connection is closed."""
+PROBE_S = 2.0
+"""How long a worker has to answer FCGI_GET_VALUES before it counts as one that cannot."""
+
+
+class FastcgiInterface:
+    """One route's FastCGI workers."""
+
+    needs_length = False
+
+    def __init__(self, site: Site, route: Route, processes: int = 0) -> None:
+        self.site = site
+        self.route = route
+        self.processes = processes
+        """How many worker processes of our own listen at the address; 0 for somebody else's."""
+        self.spools = route.request_buffering
+        self.variables = Variables(route, site.software, encode_pair)
+        self.pool = Pool(
+            site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
+            keepalive=route.keepalive, idle_s=IDLE_S, rotate=route.balance == "round-robin",
+        )  # fmt: skip
+        self.probed: set[str] = set()
+
+    def start(self, exchange: Exchange) -> None:
+        """Send the request on a kept connection, or on a new one."""
+        connection = self.pool.take(fresh=exchange.attempts > 1)
+        if connection is None:
+            self.pool.wait(exchange)
+            return
+        assert isinstance(connection, FastcgiConnection)
+        connection.serve(exchange)
+        if connection.used == 1 and self.route.keepalive and connection.upstream not in self.probed:
+            self.probed.add(connection.upstream)
+            probe = Probe(self, connection.member)
+            self.site.turn.orders.append(Open(connection.member.address, probe))
+
+    def close(self) -> None:
+        self.pool.close()
+
+    def _connection(self, pool: Pool, member: Member) -> FastcgiConnection:
+        return FastcgiConnection(pool, member, self)
+
+    def _ready(self, exchange: Exchange) -> None:
+        try:
+            self.start(exchange)
+        except GatewayError as error:
+            exchange.failed(error)
+
+    def learned(self, member: Member, values: dict[bytes, bytes]) -> None:
+        """A worker has told its limits.
+
+        Several processes may share one socket, and then FCGI_MAX_CONNS = 1 speaks for one of them
+        only (libfcgi under spawn-fcgi -F): it is believed where we know how many there are.
+        """
+        told = values.get(b"FCGI_MAX_CONNS", b"")
+        if told.isdigit() and 0 < int(told) < 100_000:
+            if self.processes:
+                self.pool.limit_to(member, self.processes * int(told))
+            elif int(told) > 1:
+                self.pool.limit_to(member, int(told))
+
+
+class FastcgiConnection(Connection):
+    """One connection to a worker; one request at a time travels on it."""
+
+    __slots__ = ("aborting", "answered", "codec", "ended_stdout", "interface", "reader", "request_id", "sent", "stderr")
+
+    exchange: Exchange | None
+
+    def __init__(self, pool: Pool, member: Member, interface: FastcgiInterface) -> None:
+        super().__init__(pool, member)
+        self.interface = interface
+        self.codec = GatewayConnection()
+        self.reader = ScriptResponseReader()
+        self.request_id = 0
+        self.sent = self.answered = self.ended_stdout = self.aborting = False
+        self.stderr = interface.site.error_log.stderr_of("", "")
+
+    def serve(self, exchange: Exchange) -> None:
+        """Carry this exchange."""
+        interface, codec = self.interface, self.codec
+        self.exchange = exchange
+        self.answered = self.ended_stdout = self.aborting = False
+        self.reader = ScriptResponseReader(request_method=exchange.request.method)
+        whole = exchange.whole_content()
+        self.request_id = codec.begin(
+            Role.RESPONDER, interface.variables.encoded(exchange), interface.route.keepalive > 0, whole
+        )
+        self.sent = whole is not None
+        self._flush()
+        exchange.connected(self)
+        if whole is None:
+            exchange.pump()
+
+    def _flush(self) -> None:
+        for octets in self.codec.outgoing():
+            self.send(octets)
+
+    # ------------------------------------------------------------------ for the exchange (Call)
+
+    def content(self, octets: bytes) -> None:
+        self.codec.stdin(self.request_id, octets)
+        self._flush()
+
+    def content_end(self) -> None:
+        self.sent = True
+        self.codec.stdin_end(self.request_id)
+        self._flush()
+
+    def abort(self, *, client_left: bool = False) -> None:
+        """ABORT_REQUEST, and the connection lives on once the worker has confirmed (39)."""
+        self.exchange = None
+        if not self.open or self.closing is not Close.NO:
+            self.close(Close.ABORT)
+            return
+        self.codec.abort(self.request_id)
+        self._flush()
+        self.read(True)
+        if self.sent and self.interface.route.keepalive:
+            self.aborting = True
+            self.deadline = self.turn.now + ABORT_GRACE_S
+        else:  # STDIN is not complete: the stream can't be brought back into step
+            self.close(Close.FLUSH)
+
+    # ------------------------------------------------------------------ from the driver
+
+    def received(self, octets: bytes, now: float) -> None:
+        if not self.proven:
+            self.pool.proved(self)
+        exchange = self.exchange
+        try:
+            events = self.codec.receive(octets)
+            if exchange is None:
+                self._late(events)
+                return
+            for event in events:
+                kind = type(event)
+                if kind is Stdout:
+                    self.answered = True
+                    exchange.take(self.reader.receive(event.octets))  # type: ignore[union-attr]
+                elif kind is EndRequest:
+                    self._end(exchange, event)  # type: ignore[arg-type]
+                    return
+                elif kind is Stderr:
+                    self._log(exchange, event.octets)  # type: ignore[union-attr]
+                elif kind is StdoutEnd:
+                    self.ended_stdout = True
+                if self.exchange is not exchange:
+                    self._late(events[events.index(event) + 1 :])
+                    return
+        except RemoteProtocolError as error:
+            self.fail(self._rubbish(error))
+
+    def _late(self, events: list[object]) -> None:
+        """What comes after an abort is dropped, until END_REQUEST makes the connection usable."""
+        for event in events:
+            if type(event) is EndRequest and self.aborting:
+                self.aborting = False
+                self.finish(keep=True)
+                return
+        if not self.aborting and not self.busy:  # nobody asked
+            self.pool.retire(self)
+
+    def _end(self, exchange: Exchange, end: EndRequest) -> None:
+        status = end.protocol_status
+        if status is not ProtocolStatus.REQUEST_COMPLETE:
+            self.exchange = None
+            exchange.call = None
+            failure = self._rejected(status)
+            self.finish(keep=status is not ProtocolStatus.OVERLOADED and self.sent)
+            exchange.failed(failure)
+            return
+        if end.app_status:
+            self._log(exchange, b"exited with status %d\n" % end.app_status)
+        events = self.reader.receive_eof()
+        self.exchange = None
+        exchange.call = None
+        exchange.take(events)
+        # a worker may answer before it has read everything; then STDIN is not complete (92)
+        self.finish(keep=self.sent and self.interface.route.keepalive > 0)
+
+    def ended(self) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        if self.interface.route.keepalive == 0 and self.ended_stdout:  # sloppy, but whole (93)
+            try:
+                events = self.reader.receive_eof()
+            except RemoteProtocolError as error:
+                self.fail(self._rubbish(error))
+                return
+            self.exchange = None
+            exchange.call = None
+            exchange.take(events)
+            self.finish(keep=False)
+            return
+        self.fail(self.broken_off())
+
+    # ------------------------------------------------------------------ words
+
+    def broken_off(self, error: OSError | None = None) -> GatewayError:
+        failure = super().broken_off(error)
+        if self.answered:
+            failure.retry = Retry.NO
+        return failure
+
+    def _rejected(self, status: ProtocolStatus) -> GatewayError:
+        if status is ProtocolStatus.UNKNOWN_ROLE:
+            return GatewayError(
+                500, "unknown-role", f"{self.upstream} does not play the Responder role",
+                "it may be an Authorizer or a Filter: use a program that answers requests",
+            )  # fmt: skip
+        if status is ProtocolStatus.OVERLOADED:
+            return GatewayError(
+                503, "overloaded", f"{self.upstream} is overloaded", "add workers",
+                retry=Retry.SAFE, retry_after_s=5,
+            )  # fmt: skip
+        return GatewayError(
+            503, "cannot-multiplex", f"{self.upstream} takes one request at a time", retry=Retry.SAFE, retry_after_s=1
+        )
+
+    def _rubbish(self, error: RemoteProtocolError) -> GatewayError:
+        return GatewayError(
+            502, "bad-response", f"{self.upstream}: {error.detail}",
+            "see the worker's stderr above, or whether the address is that of a FastCGI worker",
+        )  # fmt: skip
+
+    def _log(self, exchange: Exchange, octets: bytes) -> None:
+        self.interface.site.log_stderr(exchange, octets)
+
+
+class Probe(End):
+    """Asks a worker once what it can do (FastCGI 4.1), on a connection of its own.
+
+    Of its own, because php-fpm closes the connection after its answer, and others never answer.
+    """
+
+    __slots__ = ("codec", "interface", "member")
+
+    def __init__(self, interface: FastcgiInterface, member: Member) -> None:
+        super().__init__(interface.site.turn)
+        self.interface = interface
+        self.member = member
+        self.codec = GatewayConnection()
+        self.codec.get_values()
+        for octets in self.codec.outgoing():
+            self.send(octets)
+        self.deadline = self.turn.now + PROBE_S
+
+    def received(self, octets: bytes, now: float) -> None:
+        try:
+            for event in self.codec.receive(octets):
+                if type(event) is Values:
+                    self.interface.learned(self.member, event.pairs)
+                if type(event) in (Values, UnknownType):
+                    self.close(Close.ABORT)
+        except RemoteProtocolError:
+            self.close(Close.ABORT)
+
+    def received_eof(self, now: float) -> None:
+        self.close(Close.ABORT)
+
+    def expired(self, now: float) -> None:
+        self.close(Close.ABORT)
+
+

@@ -1,0 +1,227 @@
+"""The interface `http`: an origin server behind us, over kept-alive connections (RFC 9110 7.6).
+
+Promise: hop-by-hop fields end here, both ways; what is said of the client is our own word.
+Must never know: the front, the router's tables. Next: `protocols/http1.py` for the octets.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote_from_bytes
+
+from gateway.errors import GatewayError
+from gateway.exchange import ResponseSide
+from gateway.upstreams.connection import Connection
+from gateway.upstreams.pool import Member, Pool
+from protocols.fields import forwardable, lower
+from protocols.http1 import RequestWriter, ResponseReader
+from protocols.message import END, Content, EndOfMessage, FieldLine, ProtocolError, RemoteProtocolError, Response
+
+if TYPE_CHECKING:
+    from gateway.config import Route
+    from gateway.exchange import Exchange
+    from gateway.site import Site
+
+IDLE_S = 30.0
+"""How long an unused connection is kept: below the usual keep-alive of origin servers."""
+
+_OURS = frozenset(
+    (b"host", b"content-length", b"expect", b"forwarded", b"x-forwarded-for", b"x-forwarded-proto",
+     b"x-forwarded-host", b"x-request-id", b"proxy", b"upgrade")
+)  # fmt: skip
+"""Request fields that are ours to write, or that end here (Expect is answered by us)."""
+
+
+class HttpInterface:
+    """One route's origin servers."""
+
+    needs_length = False
+
+    def __init__(self, site: Site, route: Route) -> None:
+        self.site = site
+        self.route = route
+        self.spools = route.request_buffering
+        self.pool = Pool(
+            site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
+            keepalive=route.keepalive, idle_s=IDLE_S, rotate=route.balance == "round-robin",
+        )  # fmt: skip
+        self.strip = len(route.match.value.rstrip(b"/")) if route.strip_prefix else 0
+        self.literal_host = route.host.encode() if route.host not in ("client", "upstream") else b""
+
+    def start(self, exchange: Exchange) -> None:
+        """Send the request on a kept connection, or on a new one."""
+        connection = self.pool.take(fresh=exchange.attempts > 1)
+        if connection is None:
+            self.pool.wait(exchange)
+            return
+        assert isinstance(connection, HttpConnection)
+        connection.serve(exchange)
+
+    def close(self) -> None:
+        self.pool.close()
+
+    def _connection(self, pool: Pool, member: Member) -> HttpConnection:
+        return HttpConnection(pool, member, self)
+
+    def _ready(self, exchange: Exchange) -> None:
+        try:
+            self.start(exchange)
+        except GatewayError as error:
+            exchange.failed(error)
+
+    def fields(self, exchange: Exchange, member: Member) -> list[FieldLine]:
+        """The field lines that the origin server gets."""
+        request = exchange.request
+        if self.literal_host:
+            host = self.literal_host
+        elif self.route.host == "upstream":
+            host = str(member.address).encode() if not member.address.path else b"localhost"
+        else:
+            host = request.host or b"localhost"
+        fields: list[FieldLine] = [(b"Host", host)]
+        fields += [line for line in forwardable(request.fields) if lower(line[0]) not in _OURS]
+        if request.upgrade and self.route.websocket:
+            fields.append((b"Connection", b"upgrade"))
+            fields.append((b"Upgrade", request.upgrade))
+        fields += self.site.forwarding.fields(exchange)
+        return fields
+
+    def target(self, exchange: Exchange) -> bytes:
+        """The request-target for the origin server: the path as the router saw it."""
+        assert exchange.found is not None
+        target = exchange.found.target
+        if not self.strip:
+            return target.raw_path
+        path = target.path[self.strip :]
+        if not path.startswith(b"/"):
+            path = b"/" + path
+        encoded = quote_from_bytes(path, safe="/!$&'()*+,;=:@~").encode()
+        return encoded + b"?" + target.query if target.query else encoded
+
+
+class HttpConnection(Connection):
+    """One connection to an origin server."""
+
+    __slots__ = ("answered", "interface", "keep", "reader", "sent", "writer")
+
+    exchange: Exchange | None
+
+    def __init__(self, pool: Pool, member: Member, interface: HttpInterface) -> None:
+        super().__init__(pool, member)
+        self.interface = interface
+        self.reader = ResponseReader(interface.site.tokeniser, interface.site.response_limits)
+        self.writer = RequestWriter()
+        self.sent = False
+        """Whether the request is complete on our side."""
+        self.answered = False
+        """Whether any octet of the response has come."""
+        self.keep = False
+
+    def serve(self, exchange: Exchange) -> None:
+        """Carry this exchange."""
+        self.exchange = exchange
+        self.answered = self.keep = False
+        interface = self.interface
+        request = exchange.request
+        whole = exchange.whole_content()
+        self.reader.expect(request.method)
+        try:
+            head = self.writer.head(
+                request.method, interface.target(exchange), interface.fields(exchange, self.member),
+                exchange.content_length,
+            )  # fmt: skip
+        except ProtocolError as error:
+            self.fail(GatewayError(500, "internal", f"the request could not be encoded: {error.detail}"))
+            return
+        self.send(head)
+        exchange.connected(self)
+        if whole is None:
+            self.sent = False
+            exchange.pump()
+            return
+        if whole:
+            for piece in self.writer.content(whole):
+                self.send(piece)
+        self.writer.end()
+        self.sent = True
+
+    # ------------------------------------------------------------------ for the exchange (Call)
+
+    def content(self, octets: bytes) -> None:
+        if self.exchange is not None and self.exchange.response_side is ResponseSide.TUNNEL:
+            self.send(octets)
+            return
+        for piece in self.writer.content(octets):
+            self.send(piece)
+
+    def content_end(self) -> None:
+        self.sent = True
+        octets = self.writer.end()
+        if octets:
+            self.send(octets)
+
+    # ------------------------------------------------------------------ from the driver
+
+    def received(self, octets: bytes, now: float) -> None:
+        exchange = self.exchange
+        if exchange is None:  # nobody asked: the stream is out of step (SEMANTICS 63)
+            self.pool.retire(self)
+            return
+        self.answered = True
+        if not self.proven:
+            self.pool.proved(self)
+        try:
+            events = self.reader.receive(octets)
+        except RemoteProtocolError as error:
+            self.fail(self._rubbish(error))
+            return
+        for event in events:
+            if self.exchange is not exchange:
+                return
+            kind = type(event)
+            if kind is Content:
+                exchange.response_content(event.data)  # type: ignore[union-attr]
+            elif kind is Response:
+                self._head(exchange, event)  # type: ignore[arg-type]
+            else:
+                self._complete(exchange, event)  # type: ignore[arg-type]
+
+    def ended(self) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        if exchange.response_side is ResponseSide.TUNNEL:
+            self._complete(exchange, END)
+            return
+        try:
+            events = self.reader.receive_eof()
+        except RemoteProtocolError as error:
+            self.fail(self._rubbish(error) if self.answered else self.broken_off())
+            return
+        for event in events:
+            assert isinstance(event, EndOfMessage)
+            self._complete(exchange, event)
+
+    def _head(self, exchange: Exchange, response: Response) -> None:
+        fields = forwardable(response.fields)
+        if response.status == 101:
+            if not exchange.request.upgrade or not self.interface.route.websocket:
+                self.fail(self._rubbish(RemoteProtocolError("101 without a request for an upgrade")))
+                return
+            fields += [(b"Connection", b"upgrade")]
+            fields += [line for line in response.fields if lower(line[0]) == b"upgrade"]
+        exchange.respond(Response(response.status, fields, response.reason, response.length))
+        self.keep = response.keep_alive
+
+    def _complete(self, exchange: Exchange, end: EndOfMessage) -> None:
+        """The response is whole; the connection is of further use only if everything is in step."""
+        keep = self.keep and self.sent and not self.reader.held
+        self.exchange = None
+        exchange.call = None
+        exchange.response_end(end.trailers)
+        self.finish(keep=keep)
+
+    def _rubbish(self, error: RemoteProtocolError) -> GatewayError:
+        return GatewayError(
+            502, "bad-response", f"{self.upstream} answered what is no HTTP/1.1: {error.detail}",
+            "see whether the address is that of an HTTP server, and its log",
+        )  # fmt: skip

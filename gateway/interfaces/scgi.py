@@ -1,0 +1,134 @@
+"""The interface `scgi`: workers that speak SCGI 1, one connection a request.
+
+Promise: the length of the content is known before the worker is asked; the worker's end of file,
+and nothing else, ends its response (SEMANTICS 46, 47, 99).
+Must never know: the front. Next: `protocols/scgi.py` for the netstring.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import GatewayError, Retry
+from gateway.upstreams.connection import Connection
+from gateway.upstreams.pool import Member, Pool
+from gateway.variables import Variables
+from protocols.cgi import ScriptResponseReader
+from protocols.message import RemoteProtocolError
+from protocols.scgi import encode_pair, encode_request
+
+if TYPE_CHECKING:
+    from gateway.config import Route
+    from gateway.exchange import Exchange
+    from gateway.site import Site
+
+
+class ScgiInterface:
+    """One route's SCGI workers."""
+
+    needs_length = True
+    spools = False
+
+    def __init__(self, site: Site, route: Route) -> None:
+        self.site = site
+        self.route = route
+        self.variables = Variables(route, site.software, encode_pair)
+        self.pool = Pool(
+            site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
+            keepalive=0, idle_s=0, brief=True, rotate=route.balance == "round-robin",
+        )  # fmt: skip
+
+    def start(self, exchange: Exchange) -> None:
+        """Send the request on a connection of its own."""
+        connection = self.pool.take()
+        if connection is None:
+            self.pool.wait(exchange)
+            return
+        assert isinstance(connection, ScgiConnection)
+        connection.serve(exchange)
+
+    def close(self) -> None:
+        self.pool.close()
+
+    def _connection(self, pool: Pool, member: Member) -> ScgiConnection:
+        return ScgiConnection(pool, member, self)
+
+    def _ready(self, exchange: Exchange) -> None:
+        try:
+            self.start(exchange)
+        except GatewayError as error:
+            exchange.failed(error)
+
+
+class ScgiConnection(Connection):
+    """One connection to a worker, for one request."""
+
+    __slots__ = ("interface", "reader")
+
+    exchange: Exchange | None
+
+    def __init__(self, pool: Pool, member: Member, interface: ScgiInterface) -> None:
+        super().__init__(pool, member)
+        self.interface = interface
+        self.reader = ScriptResponseReader()
+
+    def serve(self, exchange: Exchange) -> None:
+        """Carry this exchange."""
+        self.exchange = exchange
+        self.reader = ScriptResponseReader(request_method=exchange.request.method)
+        whole = exchange.whole_content()
+        head = encode_request(self.interface.variables.encoded(exchange), exchange.content_length or 0)
+        self.send(head + whole if whole else head)
+        exchange.connected(self)
+        if whole is None:
+            exchange.pump()
+
+    # ------------------------------------------------------------------ for the exchange (Call)
+
+    def content(self, octets: bytes) -> None:
+        self.send(octets)
+
+    def content_end(self) -> None:
+        """Nothing to say: CONTENT_LENGTH has told it, and a half-close is taken for an abort by some."""
+
+    # ------------------------------------------------------------------ from the driver
+
+    def received(self, octets: bytes, now: float) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            return
+        if not self.proven:
+            self.pool.proved(self)
+        try:
+            events = self.reader.receive(octets)
+        except RemoteProtocolError as error:
+            self.fail(self._rubbish(error))
+            return
+        exchange.take(events)
+
+    def ended(self) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        try:
+            events = self.reader.receive_eof()
+        except RemoteProtocolError as error:
+            self.fail(self._rubbish(error) if self.proven else self.broken_off())
+            return
+        self.exchange = None
+        exchange.call = None
+        exchange.take(events)
+        self.finish(keep=False)
+
+    # ------------------------------------------------------------------ words
+
+    def broken_off(self, error: OSError | None = None) -> GatewayError:
+        failure = super().broken_off(error)
+        if self.proven:
+            failure.retry = Retry.NO
+        return failure
+
+    def _rubbish(self, error: RemoteProtocolError) -> GatewayError:
+        return GatewayError(
+            502, "bad-response", f"{self.upstream}: {error.detail}",
+            "see the worker's log, or whether the address is that of an SCGI worker",
+        )  # fmt: skip

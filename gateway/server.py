@@ -1,0 +1,254 @@
+"""Builds a server from its config and runs it: sockets, services, workers, signals, the end.
+
+Promise: nothing half-starts: every mistake is found before the first request is taken; SIGTERM
+finishes what is in flight.
+Knows everybody; is known by the command line only. Next: `site.py`, what it builds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.config import App, Config, Route
+from gateway.drivers.event import EventDriver
+from gateway.ends import Address, End, Launch, Turn
+from gateway.errors import ServeError
+from gateway.forwarding import Forwarding
+from gateway.fronts.http1 import Http1Front
+from gateway.interfaces.cgi import CgiInterface
+from gateway.interfaces.fastcgi import FastcgiInterface
+from gateway.interfaces.http import HttpInterface
+from gateway.interfaces.scgi import ScgiInterface
+from gateway.interfaces.static import StaticInterface
+from gateway.observe.access_log import AccessLog
+from gateway.observe.error_log import ErrorLog
+from gateway.processes.launch import launch
+from gateway.processes.listen_socket import explain_bind, make_listener
+from gateway.processes.reap import Reaper
+from gateway.processes.supervise import Supervisor
+from gateway.routing import Router
+from gateway.site import Interface, Service, Site
+from protocols.http1 import tokeniser
+
+PATH = b"/usr/local/bin:/usr/bin:/bin"
+
+
+def serve(config: Config, *, ready: Callable[[list[str]], None] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; the exit code. `ready` gets the URLs once requests are taken.
+
+    Raises ServeError with a remedy when it cannot start.
+    """
+    try:
+        import uvloop
+
+        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    except ImportError:  # no wheel for this platform: the standard loop serves, slower
+        loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    server = Server(config, loop)
+    try:
+        loop.run_until_complete(server.run(ready))
+        return 0
+    finally:
+        server.close()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+class Server:
+    """One server process."""
+
+    def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
+        self.config = config
+        self.loop = loop
+        self.turn = Turn()
+        self.error_log = ErrorLog(config.log.error)
+        self.access_log = AccessLog(config.log.access, config.log.format) if config.log.access else None
+        self.reaper = Reaper()
+        self.driver = EventDriver(loop, self.turn, launch, self.reaper, self._crashed)
+        self.sockets: list[tuple[socket.socket, str]] = []
+        self.listeners: list[asyncio.Server] = []
+        self.supervisors: dict[str, Supervisor] = {}
+        self.directory = ""
+        self.stopped = loop.create_future()
+        self.stop_by = 0.0
+        self.site = Site(
+            self.turn, config.server.limits, config.server.timeouts, tokeniser(config.server.http),
+            Forwarding(config.server.trusted_proxies), self.access_log, self.error_log,
+        )  # fmt: skip
+        self.driver.ticks.append(self._tick)
+
+    # ------------------------------------------------------------------ start
+
+    async def run(self, ready: Callable[[list[str]], None] | None) -> None:
+        """Start everything, wait for the signal, let go of everything."""
+        config, site = self.config, self.site
+        try:
+            for listen in config.server.listen:
+                try:
+                    self.sockets.append(make_listener(listen))
+                except OSError as error:
+                    raise ServeError(*explain_bind(error, listen)) from None
+            self._drop_privileges(config.server.user)
+            apps = {app.name: self._app(app) for app in self._used_apps()}
+            site.services = [Service(route, self._interface(route, apps)) for route in config.routes]
+            site.router = Router([service.route for service in site.services])
+            for sock, _ in self.sockets:
+                create: Any = (
+                    self.loop.create_unix_server if sock.family == socket.AF_UNIX else self.loop.create_server
+                )
+                self.listeners.append(await create(self._connection, sock=sock, backlog=2048))
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self.loop.add_signal_handler(number, self.stop)
+            for number in (signal.SIGHUP, signal.SIGUSR1):
+                self.loop.add_signal_handler(number, self._reopen_logs)
+            self.loop.add_signal_handler(signal.SIGCHLD, self._reap)
+            for supervisor in self.supervisors.values():
+                supervisor.start(self.loop.time())
+            self.driver.settle()
+            self._reap()
+            if ready is not None:
+                ready([name for _, name in self.sockets])
+            await self.stopped
+        finally:
+            for sock, name in self.sockets:
+                sock.close()
+                if name.startswith("unix:"):
+                    Path(name.removeprefix("unix:")).unlink(missing_ok=True)
+
+    def _connection(self) -> asyncio.Protocol:
+        return self.driver.serve(Http1Front(self.site))
+
+    def _interface(self, route: Route, apps: dict[str, Address]) -> Interface:
+        if route.app is not None and route.app in apps:
+            route = msgspec.structs.replace(route, addresses=(apps[route.app],))
+        match route.interface:
+            case "static":
+                return StaticInterface(self.site, route)
+            case "cgi":
+                return CgiInterface(self.site, route)
+            case "fastcgi":
+                workers = self.config.apps[route.app].workers if route.app is not None else 0
+                return FastcgiInterface(self.site, route, workers)
+            case "scgi":
+                return ScgiInterface(self.site, route)
+            case _:
+                return HttpInterface(self.site, route)
+
+    def _used_apps(self) -> list[App]:
+        used = {route.app for route in self.config.routes}
+        return [app for name, app in self.config.apps.items() if name in used]
+
+    def _app(self, app: App) -> Address:
+        """Make the listening socket of an app and a supervisor for its workers."""
+        if not self.directory:
+            self.directory = tempfile.mkdtemp(prefix="gateway-")
+        path = os.path.join(self.directory, f"{app.name}.sock")
+        try:
+            sock, _ = make_listener(Address(path=path))
+        except OSError as error:
+            raise ServeError(*explain_bind(error, Address(path=path))) from None
+        self.sockets.append((sock, f"unix:{path}"))
+        command = list(app.command)
+        program = shutil.which(os.fsdecode(command[0])) or os.fsdecode(command[0])
+        if app.user and os.geteuid() == 0:
+            setpriv = shutil.which("setpriv")
+            if setpriv is None:
+                raise ServeError(f"app {app.name!r} wants user {app.user!r}, and there is no program `setpriv`",
+                                 "install util-linux, or remove `user`")  # fmt: skip
+            user = app.user.encode()
+            program, command = setpriv, [
+                b"setpriv", b"--reuid", user, b"--regid", user, b"--init-groups", b"--", os.fsencode(program),
+                *command[1:],
+            ]  # fmt: skip
+        environment = {b"PATH": PATH, **dict(app.environment)}
+        spec = Launch(
+            os.fsencode(program), command, environment, os.fsencode(app.directory or os.getcwd()), stdin=sock.fileno()
+        )
+        self.supervisors[app.name] = Supervisor(
+            self.turn, spec, count=app.workers, name=app.name, report=self.error_log.log,
+        )  # fmt: skip
+        return Address(path=path)
+
+    def _drop_privileges(self, user: str | None) -> None:
+        if user is None or os.geteuid() != 0:
+            return
+        entry = pwd.getpwnam(user)
+        os.setgroups(os.getgrouplist(user, entry.pw_gid))
+        os.setgid(entry.pw_gid)
+        os.setuid(entry.pw_uid)
+
+    # ------------------------------------------------------------------ while it runs
+
+    def _reap(self) -> None:
+        self.turn.now = self.loop.time()
+        self.reaper.reap()
+        self.driver.settle()
+
+    def _reopen_logs(self) -> None:
+        self.error_log.reopen()
+        if self.access_log is not None:
+            self.access_log.reopen()
+
+    def _tick(self, now: float, wall: float) -> None:
+        self.site.tick(now, wall)
+        for service in self.site.services:
+            if isinstance(service.interface, CgiInterface):
+                service.interface.tick(now)
+        for supervisor in self.supervisors.values():
+            if supervisor.deadline <= now:
+                supervisor.expired(now)
+        if self.stop_by and (now >= self.stop_by or not self.site.exchanges):
+            self._finish(now)
+
+    def _crashed(self, end: End | None, error: Exception) -> None:
+        """A defect of ours: the log gets all of it, the client nothing but the end of its connection."""
+        self.error_log.defect(error)
+
+    # ------------------------------------------------------------------ the end
+
+    def stop(self) -> None:
+        """SIGTERM: take no more, finish what is in flight within `grace_s`; a second one ends it now."""
+        now = self.loop.time()
+        if self.stop_by:
+            self.stop_by = now
+            return
+        self.stop_by = now + self.config.server.grace_s
+        self.turn.now = now
+        for listener in self.listeners:
+            listener.close()
+        self.site.drain()
+        self.driver.settle()
+        self._tick(now, self.site.wall)
+
+    def _finish(self, now: float) -> None:
+        for supervisor in self.supervisors.values():
+            supervisor.stop(now)
+        if all(supervisor.stopped for supervisor in self.supervisors.values()) and not self.stopped.done():
+            self.stopped.set_result(None)
+
+    def close(self) -> None:
+        """Let go of what is left, children included."""
+        for service in self.site.services:
+            service.interface.close()
+        self.driver.settle()
+        self.driver.close()
+        self.reaper.kill_all()
+        if self.directory:
+            shutil.rmtree(self.directory, ignore_errors=True)
+        if self.access_log is not None:
+            self.access_log.close()
+        self.error_log.close()
+        sys.stdout.flush()

@@ -1,0 +1,204 @@
+"""What all exchanges of one server share: routes, services, limits, names, logs.
+
+Promise: built once from the config by `server.py`; exchanges and fronts only read it or report.
+Must never know: sockets, drivers. Next: `exchange.py`, which asks it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from gateway import __version__
+from gateway.errors import GatewayError, Retry, Side
+from gateway.observe.access_log import AccessLog, AccessRecord
+from gateway.observe.error_log import ErrorLog
+from gateway.pages import error_page
+from protocols.cgi import Peer
+from protocols.fields import first, http_date, lower
+from protocols.http1 import HeadLimits, Tokeniser
+from protocols.message import FieldLine, Request, Response
+
+if TYPE_CHECKING:
+    from gateway.config import Limits, Route, Timeouts
+    from gateway.ends import End, Turn
+    from gateway.exchange import Exchange
+    from gateway.forwarding import Forwarding
+    from gateway.routing import Router
+
+SOFTWARE = f"gateway-suite/{__version__}".encode()
+
+
+class Interface(Protocol):
+    """Whom we call; what the exchange must know of it is declared as data."""
+
+    needs_length: bool
+    """It cannot start before the length of the content is known (CGI, SCGI)."""
+    spools: bool
+    """Content is kept whole before a worker is asked (request_buffering)."""
+
+    def start(self, exchange: Exchange) -> None:
+        """Begin one attempt; raises GatewayError, or reports to `exchange.failed` later."""
+
+    def close(self) -> None:
+        """Let go of what is idle: the server ends."""
+
+
+class Service(msgspec.Struct, frozen=True):
+    """A route with its interface, ready to be used."""
+
+    route: Route
+    interface: Interface
+
+
+class Site:
+    """The shared state of one server process."""
+
+    unknown_peer = Peer(b"", b"", b"", b"", False)
+
+    def __init__(
+        self,
+        turn: Turn,
+        limits: Limits,
+        timeouts: Timeouts,
+        tokeniser: Tokeniser,
+        forwarding: Forwarding,
+        access_log: AccessLog | None,
+        error_log: ErrorLog,
+    ) -> None:
+        self.turn = turn
+        self.limits = limits
+        self.timeouts = timeouts
+        self.tokeniser = tokeniser
+        self.head_limits = HeadLimits(limits.request_line, limits.header_fields, limits.header_count)
+        self.response_limits = HeadLimits(64 * 1024, 64 * 1024, 256)
+        self.forwarding = forwarding
+        self.access_log = access_log
+        self.error_log = error_log
+        self.router: Router
+        self.services: Sequence[Service] = ()
+        self.fronts: set[End] = set()
+        self.exchanges = 0
+        """How many exchanges are under way; the drain waits for 0."""
+        self.draining = False
+        self.wall = 0.0
+        self.date: FieldLine = (b"Date", b"")
+        self.software = SOFTWARE
+        self._prefix = b"%x-" % (time.time_ns() >> 20)
+        self._count = 0
+        self.tick(turn.now, time.time())
+
+    def tick(self, now: float, wall: float) -> None:
+        """Called at every sweep with the driver's clock and the wall clock, both in seconds."""
+        if int(wall) != int(self.wall):
+            self.date = (b"Date", http_date(int(wall)))
+            if self.access_log is not None:
+                self.access_log.flush()
+            self.error_log.flush()
+        self.wall = wall
+
+    # ------------------------------------------------------------------ connections
+
+    def admit(self, front: End) -> bool:
+        """Count a client's connection; False if there are too many."""
+        self.fronts.add(front)
+        return len(self.fronts) <= self.limits.connections
+
+    def leave(self, front: End) -> None:
+        self.fronts.discard(front)
+
+    def drain(self) -> None:
+        """No further request is taken: idle connections close, the others after their response."""
+        self.draining = True
+        for front in list(self.fronts):
+            front.deadline = -math.inf
+            front.expired(self.turn.now)
+
+    def new_exchange_id(self, peer: Peer, request: Request) -> bytes:
+        """A trusted proxy's own id, or a new one: unique in this process's life and beyond."""
+        if self.forwarding.trusts(peer):
+            given = first(request.fields, b"x-request-id")
+            if given and len(given) <= 128 and given.isascii() and given.replace(b"-", b"").isalnum():
+                return given
+        self._count += 1
+        return b"%s%x" % (self._prefix, self._count)
+
+    # ------------------------------------------------------------------ responses
+
+    def complete(self, response: Response) -> Response:
+        """Date and Server where the origin gave none (RFC 9110 6.6.1, 10.2.4)."""
+        dated = named = False
+        for line in response.fields:
+            name = lower(line[0])
+            if name == b"date":
+                dated = True
+            elif name == b"server":
+                named = True
+        if dated and named:
+            return response
+        fields = list(response.fields)
+        if not dated:
+            fields.append(self.date)
+        if not named:
+            fields.append(_SERVER)
+        return Response(response.status, fields, response.reason, response.length)
+
+    def error_response(self, exchange: Exchange, error: GatewayError) -> tuple[Response, bytes]:
+        """A short, plain page: status, what it means for the reader, the exchange id."""
+        page = error_page(error.status, exchange.id)
+        fields: list[FieldLine] = [
+            (b"Content-Type", b"text/html; charset=utf-8"),
+            (b"X-Exchange-Id", exchange.id),
+        ]
+        fields += error.fields
+        if error.retry_after_s:
+            fields.append((b"Retry-After", b"%d" % error.retry_after_s))
+        return Response(error.status, fields, length=len(page), keep_alive=not error.close), page
+
+    # ------------------------------------------------------------------ reports
+
+    def report_failure(self, exchange: Exchange, error: GatewayError) -> None:
+        level = "info" if error.side is Side.CLIENT else "error" if error.status >= 500 else "warn"
+        self.error_log.log(
+            level, f"{error.status} {error.cause}: {error.detail}", remedy=error.remedy,
+            exchange=exchange.id.decode("latin-1"), route=route_name(exchange), upstream=exchange.upstream,
+        )  # fmt: skip
+
+    def report_retry(self, exchange: Exchange, error: GatewayError) -> None:
+        how = "nothing was processed" if error.retry is Retry.SAFE else "the method is idempotent"
+        self.error_log.log(
+            "warn", f"{error.cause}: {error.detail}; sent again, since {how}", remedy=error.remedy,
+            exchange=exchange.id.decode("latin-1"), route=route_name(exchange), upstream=exchange.upstream,
+        )  # fmt: skip
+
+    def log_access(self, exchange: Exchange) -> None:
+        """The exchange is over."""
+        self.exchanges -= 1
+        log = self.access_log
+        if log is None:
+            return
+        now = self.turn.now
+        request = exchange.request
+        route = exchange.found.route if exchange.found is not None else None
+        log.log(
+            AccessRecord(
+                remote_addr=exchange.peer.remote_addr, time=self.wall, method=request.method,
+                target=request.target, version=request.version, status=exchange.status,
+                octets=exchange.response_octets, fields=request.fields,
+                route=route.path if route else "-", interface=route.interface if route else "-",
+                upstream=exchange.upstream,
+                upstream_s=exchange.responded_at - exchange.started if exchange.responded_at else math.nan,
+                total_s=now - exchange.started, exchange=exchange.id,
+            )
+        )  # fmt: skip
+
+
+def route_name(exchange: Exchange) -> str:
+    return exchange.found.route.path if exchange.found is not None else "-"
+
+
+_SERVER: FieldLine = (b"Server", b"gateway-suite")

@@ -1,0 +1,164 @@
+"""A connection to a worker that carries one exchange at a time.
+
+Promise: whatever happens to the stream, the exchange is told exactly once, with the cause and
+whether another try is safe; the pool is told last.
+Must never know: the wire format (the interfaces subclass it). Next: `pool.py`.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.ends import Close, End
+from gateway.errors import GatewayError, Retry
+
+if TYPE_CHECKING:
+    from gateway.upstreams.pool import Member, Pool
+
+_NOT_CONNECTED = frozenset(
+    (errno.ECONNREFUSED, errno.ENOENT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EACCES,
+     errno.EAGAIN, errno.EPERM, errno.EADDRNOTAVAIL, errno.ENOTSOCK, errno.EMFILE, errno.ENFILE)
+)  # fmt: skip
+_REMEDIES = {
+    errno.ECONNREFUSED: "nobody listens there: start the worker, or correct the address",
+    errno.ENOENT: "the socket does not exist: start the worker, or correct the address",
+    errno.EACCES: "the gateway's user may not use the socket: see its mode and owner",
+    errno.EAGAIN: "the worker's backlog is full: add workers, or raise its backlog",
+    errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
+}
+
+
+class Carried(Protocol):
+    """What a connection tells its exchange."""
+
+    call: object | None
+
+    def pump(self) -> None: ...
+    def failed(self, error: GatewayError) -> None: ...
+
+
+class Connection(End):
+    """An end towards a worker, kept by a pool."""
+
+    __slots__ = ("busy", "exchange", "member", "open", "pool", "proven", "used")
+
+    exchange: Carried | None
+
+    def __init__(self, pool: Pool, member: Member) -> None:
+        super().__init__(pool.turn)
+        self.pool = pool
+        self.member = member
+        self.exchange = None
+        self.busy = True
+        self.open = False
+        self.proven = False
+        self.used = 0
+        """How many requests it has carried, the present one included."""
+
+    # ------------------------------------------------------------------ for the exchange (Call)
+
+    @property
+    def upstream(self) -> str:
+        return str(self.member.address)
+
+    @property
+    def full(self) -> bool:
+        return self.held > 0 or not self.open or bool(self.out)
+
+    def room(self) -> None:
+        self.wants_room = True
+        self.touch()
+
+    def read(self, wanted: bool) -> None:
+        if self.wants_data is not wanted:
+            self.wants_data = wanted
+            self.touch()
+
+    def abort(self, *, client_left: bool = False) -> None:
+        """The exchange wants nothing more: what is half said on this stream can't be taken back."""
+        self.exchange = None
+        self.close(Close.ABORT)
+
+    # ------------------------------------------------------------------ from the driver
+
+    def connected(self, now: float) -> None:
+        self.open = True
+        if self.exchange is not None:
+            self.deadline = float("inf")
+
+    def unsent(self, length: int, now: float) -> None:
+        self.held = length
+        if not length and self.exchange is not None:
+            self.exchange.pump()
+
+    def expired(self, now: float) -> None:
+        """Connecting took too long, or nobody used it for a while."""
+        if self.exchange is None:
+            self.pool.retire(self)
+            return
+        self.fail(
+            GatewayError(
+                504, "connect-timeout", f"{self.upstream} did not accept a connection in {self.pool.connect_s:g} s",
+                "see whether the worker is overloaded or its host is down; timeouts.connect bounds it",
+                retry=Retry.SAFE,
+            )
+        )  # fmt: skip
+
+    def received_eof(self, now: float) -> None:
+        if self.exchange is None:
+            self.pool.retire(self)
+        else:
+            self.ended()
+
+    def ended(self) -> None:
+        """The worker closed its side in the middle of an exchange."""
+        self.fail(self.broken_off())
+
+    def lost(self, error: OSError | None, now: float) -> None:
+        exchange, self.exchange = self.exchange, None
+        opened, self.open = self.open, False
+        if error is not None and error.errno in _NOT_CONNECTED and not self.proven:
+            opened = False
+        self.pool.gone(self, None if opened else error)
+        if exchange is None:
+            return
+        exchange.call = None
+        if opened:
+            exchange.failed(self.broken_off(error))
+        else:
+            code = (error.errno if error is not None else None) or 0
+            why = (error.strerror if error is not None else None) or str(error or "gave up")
+            exchange.failed(
+                GatewayError(
+                    503, "connect-refused", f"cannot connect to {self.upstream}: {why}",
+                    _REMEDIES.get(code, "see whether the worker runs and the address is right"),
+                    retry=Retry.SAFE, retry_after_s=5,
+                )
+            )  # fmt: skip
+
+    # ------------------------------------------------------------------ for the interfaces
+
+    def broken_off(self, error: OSError | None = None) -> GatewayError:
+        """The error for a worker that went away in the middle."""
+        why = f": {error.strerror}" if error is not None and error.strerror else ""
+        return GatewayError(
+            502, "worker-died", f"{self.upstream} closed the connection before its response was complete{why}",
+            "see the worker's own log", retry=Retry.IF_IDEMPOTENT,
+        )  # fmt: skip
+
+    def fail(self, error: GatewayError) -> None:
+        """End the stream and tell the exchange."""
+        exchange, self.exchange = self.exchange, None
+        self.close(Close.ABORT)
+        if exchange is not None:
+            exchange.call = None
+            exchange.failed(error)
+
+    def finish(self, *, keep: bool) -> None:
+        """The exchange has ended well: hand the connection back. The last call of an input."""
+        self.exchange = None
+        self.pool.release(self, keep=keep)
+
+
+

@@ -1,0 +1,190 @@
+"""Connections to the workers of one target: kept, bounded, waited for.
+
+Promise: decisions only; a new connection is an order. Never more connections than a worker is
+known to serve, and no idle one that keeps another waiting (SEMANTICS 41, 98).
+Must never know: what travels on the connections. Next: `interfaces/fastcgi.py`, a user.
+
+A connection is *proven* once octets came from it. One that is open and busy but unproven may sit in
+the backlog of a worker that serves one connection at a time; while there is such a one, no other is
+kept idle at that worker.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.ends import Address, Close, Open, Turn
+from gateway.errors import GatewayError, Retry
+
+if TYPE_CHECKING:
+    from gateway.upstreams.connection import Connection
+
+PAUSE_S = 5.0
+"""A worker that refused a connection is passed over this long, if there are others."""
+
+
+class Member:
+    """One address of a target."""
+
+    __slots__ = ("address", "down_until", "idle", "limit", "open", "unproven")
+
+    def __init__(self, address: Address, limit: float) -> None:
+        self.address = address
+        self.limit = limit
+        """How many connections the worker serves at the same time, as far as it is known."""
+        self.idle: list[Connection] = []
+        self.open = 0
+        self.unproven = 0
+        self.down_until = 0.0
+
+
+class Waiter(Protocol):
+    """Who waits for a connection."""
+
+    queued_in: deque[Waiter] | None
+
+
+class Pool:
+    """All connections to the addresses of one target."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        addresses: Sequence[Address],
+        make: Callable[[Pool, Member], Connection],
+        ready: Callable[[Waiter], None],
+        *,
+        connect_s: float,
+        keepalive: int,
+        idle_s: float,
+        limit: float = math.inf,
+        queue: int = 1024,
+        brief: bool = False,
+        rotate: bool = False,
+    ) -> None:
+        self.turn = turn
+        self.make = make
+        self.ready = ready
+        """Called with a waiter when a connection may be had for it."""
+        self.connect_s = connect_s
+        self.keepalive = keepalive
+        self.idle_s = idle_s
+        self.queue = queue
+        self.brief = brief
+        self.rotate = rotate
+        self.members = [Member(address, limit) for address in addresses]
+        self.waiting: deque[Waiter] = deque()
+        self._turn = 0
+
+    def take(self, *, fresh: bool = False, not_at: Address | None = None) -> Connection | None:
+        """A connection to write to at once (it may still be connecting), or None: then `wait`.
+
+        fresh   not one that was kept, because a kept one has just been found dead
+        not_at  an address that has just failed: another one if there is any
+        Raises GatewayError 503 if every address is out of order.
+        """
+        members = self.members
+        member = members[0]
+        if len(members) > 1:
+            member = self._choose(not_at)
+        if not fresh:
+            idle = member.idle
+            if idle:
+                connection = idle.pop()
+                connection.busy = True
+                connection.used += 1
+                connection.deadline = math.inf
+                return connection
+        elif member.open >= member.limit and member.idle:
+            member.idle.pop().close(Close.ABORT)
+        if member.open >= member.limit:
+            return None
+        connection = self.make(self, member)
+        connection.used = 1
+        connection.deadline = self.turn.now + self.connect_s if self.connect_s else math.inf
+        member.open += 1
+        member.unproven += 1
+        self.turn.orders.append(Open(member.address, connection, self.brief))
+        return connection
+
+    def _choose(self, not_at: Address | None) -> Member:
+        now = self.turn.now
+        able = [m for m in self.members if m.down_until <= now and m.address != not_at]
+        able = able or [m for m in self.members if m.address != not_at] or self.members
+        if self.rotate:
+            self._turn += 1
+            return able[self._turn % len(able)]
+        self._turn += 1
+        shift = self._turn % len(able)  # equals are taken in turn
+        return min(able[shift:] + able[:shift], key=lambda m: m.open - len(m.idle))
+
+    def wait(self, waiter: Waiter) -> None:
+        """Stand in line; raises GatewayError 503 if the line is full."""
+        if len(self.waiting) >= self.queue:
+            raise GatewayError(
+                503, "queue-full", f"{self.queue} requests wait for a worker already",
+                "add workers, or find out what keeps them busy", retry_after_s=5, retry=Retry.NO,
+            )  # fmt: skip
+        waiter.queued_in = self.waiting
+        self.waiting.append(waiter)
+
+    def proved(self, connection: Connection) -> None:
+        """First octets came from it: the worker serves it."""
+        connection.proven = True
+        connection.member.unproven -= 1
+        connection.member.down_until = 0.0
+
+    def release(self, connection: Connection, *, keep: bool) -> None:
+        """The request is over. The last thing to be called in an input: it may start the next request."""
+        member = connection.member
+        connection.busy = False
+        connection.wants_data = True
+        keep = keep and connection.closing is Close.NO and len(member.idle) < self.keepalive
+        if keep and member.unproven == 0:
+            member.idle.append(connection)
+            connection.deadline = self.turn.now + self.idle_s
+        else:
+            connection.close(Close.FLUSH if connection.closing is Close.NO else connection.closing)
+        if self.waiting:
+            self._serve_waiting()
+
+    def gone(self, connection: Connection, error: OSError | None) -> None:
+        """Its stream is lost. The last thing to be called in an input, as `release`."""
+        member = connection.member
+        member.open -= 1
+        if not connection.proven:
+            member.unproven -= 1
+            if error is not None:
+                member.down_until = self.turn.now + PAUSE_S
+        if not connection.busy and connection in member.idle:
+            member.idle.remove(connection)
+        if self.waiting:
+            self._serve_waiting()
+
+    def retire(self, connection: Connection) -> None:
+        """An idle connection is of no use any more."""
+        if connection in connection.member.idle:
+            connection.member.idle.remove(connection)
+        connection.close(Close.FLUSH)
+
+    def limit_to(self, member: Member, limit: int) -> None:
+        """The worker has told how many connections it serves."""
+        member.limit = max(1, limit)
+        while member.idle and member.open > member.limit:
+            member.idle.pop().close(Close.FLUSH)
+
+    def _serve_waiting(self) -> None:
+        while self.waiting and any(m.idle or m.open < m.limit for m in self.members):
+            waiter = self.waiting.popleft()
+            waiter.queued_in = None
+            self.ready(waiter)
+
+    def close(self) -> None:
+        """No connection is kept any longer."""
+        self.keepalive = 0
+        for member in self.members:
+            while member.idle:
+                member.idle.pop().close(Close.FLUSH)

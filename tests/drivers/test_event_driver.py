@@ -1,0 +1,489 @@
+"""The conformance kit of drivers: real sockets and pipes on one side, a recording end on the other."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from gateway.drivers.event import EventDriver
+from gateway.ends import Address, Close, End, FileSlice, Kill, Launch, Open, Resume, Spawn, Turn
+from gateway.processes.launch import launch
+from gateway.processes.reap import Reaper
+
+LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+
+
+class Recorder(End):
+    """An end that notes what it is told and lets a test wait for it."""
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__(turn)
+        self.octets = b""
+        self.told: list[str] = []
+        self.error: OSError | None = None
+        self.changed = asyncio.Event()
+        self.entered = False
+        self.on_received: Callable[[bytes], None] = lambda octets: None
+
+    def note(self, what: str) -> None:
+        assert "lost" not in self.told, f"{what} after lost"
+        self.told.append(what)
+        self.changed.set()
+
+    def accepted(self, remote: tuple[str, int], local: tuple[str, int], now: float) -> None:
+        self.note("accepted")
+
+    def connected(self, now: float) -> None:
+        self.note("connected")
+
+    def received(self, octets: bytes, now: float) -> None:
+        assert not self.entered, "entered twice"
+        self.entered = True
+        self.octets += octets
+        self.note("received")
+        self.on_received(octets)
+        self.entered = False
+
+    def received_eof(self, now: float) -> None:
+        self.note("eof")
+
+    def unsent(self, length: int, now: float) -> None:
+        super().unsent(length, now)
+        self.note(f"unsent {'some' if length else 'none'}")
+
+    def resume(self, now: float) -> None:
+        assert not self.entered
+        self.note("resume")
+
+    def expired(self, now: float) -> None:
+        self.deadline = float("inf")
+        self.note("expired")
+
+    def lost(self, error: OSError | None, now: float) -> None:
+        self.error = error
+        self.note("lost")
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            self.changed.clear()
+            await asyncio.wait_for(self.changed.wait(), 10)
+
+    async def told_of(self, what: str) -> None:
+        await self.until(lambda: what in self.told)
+
+
+class Kit:
+    """A driver on one loop, and ways to get an end onto a stream."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
+        self.loop = loop
+        self.turn = Turn()
+        self.reaper = Reaper()
+        self.crashes: list[Exception] = []
+        self.driver = EventDriver(loop, self.turn, launch, self.reaper, lambda end, error: self.crashes.append(error))
+        self.tmp_path = tmp_path
+        self.peers: list[socket.socket] = []
+
+    def run(self, test: Coroutine[Any, Any, None]) -> None:
+        try:
+            self.loop.run_until_complete(asyncio.wait_for(test, 30))
+        finally:
+            self.driver.close()
+            for peer in self.peers:
+                peer.close()
+            for _ in range(3):  # the loop closes its transports in its own time
+                self.loop.run_until_complete(asyncio.sleep(0))
+
+    async def accepted(self) -> tuple[Recorder, socket.socket]:
+        """An end on an accepted connection, and the client's blocking socket."""
+        end = Recorder(self.turn)
+        server = await self.loop.create_server(lambda: self.driver.serve(end), "127.0.0.1", 0)
+        client = socket.create_connection(server.sockets[0].getsockname())
+        self.peers.append(client)
+        await end.told_of("accepted")
+        server.close()
+        return end, client
+
+    async def opened(self, kind: str) -> tuple[Recorder, socket.socket]:
+        """An end that was opened by order, and the worker's blocking socket."""
+        if kind == "unix":
+            path = str(self.tmp_path / "s")
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(path)
+            address = Address(path=path)
+        else:
+            listener = socket.socket()
+            listener.bind(("127.0.0.1", 0))
+            address = Address(*listener.getsockname())
+        listener.listen()
+        end = Recorder(self.turn)
+        self.turn.orders.append(Open(address, end, brief=kind == "brief"))
+        self.driver.settle()
+        await end.told_of("connected")
+        worker, _ = await self.loop.run_in_executor(None, listener.accept)
+        listener.close()
+        self.peers.append(worker)
+        return end, worker
+
+    async def stream(self, kind: str) -> tuple[Recorder, socket.socket]:
+        end, peer = await (self.accepted() if kind == "accepted" else self.opened(kind))
+        peer.settimeout(10)
+        return end, peer
+
+    def read_all(self, sock: socket.socket) -> asyncio.Future[bytes]:
+        def read() -> bytes:
+            octets = b""
+            while piece := sock.recv(1 << 20):
+                octets += piece
+            return octets
+
+        return asyncio.ensure_future(self.loop.run_in_executor(None, read))
+
+
+@pytest.fixture(params=LOOPS)
+def kit(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kit]:
+    loop = LOOPS[request.param]()
+    asyncio.set_event_loop(loop)
+    yield Kit(loop, tmp_path)
+    loop.close()
+
+
+KINDS = ["accepted", "tcp", "brief", "unix"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_octets_pass_in_order_both_ways(kit: Kit, kind: str) -> None:
+    async def talk() -> None:
+        end, peer = await kit.stream(kind)
+        peer.sendall(b"to the end")
+        await end.until(lambda: end.octets == b"to the end")
+        end.send(b"one ")
+        end.send(b"two ")
+        end.send(b"three")
+        end.close(Close.FLUSH)
+        kit.driver.settle()
+        assert await kit.read_all(peer) == b"one two three"
+        await end.told_of("lost")
+
+    kit.run(talk())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_clogged_peer_is_told_and_nothing_is_lost(kit: Kit, kind: str) -> None:
+    async def talk() -> None:
+        end, peer = await kit.stream(kind)
+        content = os.urandom(1 << 20) * 8
+        for start in range(0, len(content), 1 << 18):
+            end.send(content[start : start + (1 << 18)])
+        kit.driver.settle()
+        await end.told_of("unsent some")
+        assert end.held
+        reading = kit.read_all(peer)
+        await end.told_of("unsent none")
+        assert not end.held
+        end.close(Close.FLUSH)
+        kit.driver.settle()
+        assert await reading == content
+
+    kit.run(talk())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_end_that_wants_room_is_told_without_ever_being_clogged(kit: Kit, kind: str) -> None:
+    async def talk() -> None:
+        end, _peer = await kit.stream(kind)
+        end.send(b"little")
+        end.wants_room = True
+        kit.driver.settle()
+        await end.told_of("unsent none")
+        assert not end.wants_room
+
+    kit.run(talk())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reading_stops_while_data_is_not_wanted(kit: Kit, kind: str) -> None:
+    async def talk() -> None:
+        end, peer = await kit.stream(kind)
+        peer.sendall(b"a")
+        await end.until(lambda: end.octets == b"a")
+        end.wants_data = False
+        end.touch()
+        kit.driver.settle()
+        peer.sendall(b"b")
+        other, other_peer = await kit.accepted()
+        other_peer.sendall(b"x")
+        await other.until(lambda: other.octets == b"x")  # the loop went round, and "b" was not read
+        assert end.octets == b"a"
+        end.wants_data = True
+        end.touch()
+        kit.driver.settle()
+        await end.until(lambda: end.octets == b"ab")
+
+    kit.run(talk())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_close_lets_us_answer(kit: Kit, kind: str) -> None:
+    async def talk() -> None:
+        end, peer = await kit.stream(kind)
+        peer.shutdown(socket.SHUT_WR)
+        await end.told_of("eof")
+        end.send(b"answer")
+        end.close(Close.FLUSH)
+        kit.driver.settle()
+        assert await kit.read_all(peer) == b"answer"
+
+    kit.run(talk())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reset_is_told_once(kit: Kit, kind: str) -> None:
+    async def talk() -> None:
+        end, peer = await kit.stream(kind)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        peer.close()
+        await end.until(lambda: bool({"lost", "eof"} & set(end.told)))
+        if "lost" not in end.told:  # a unix socket knows no reset
+            end.close(Close.ABORT)
+            kit.driver.settle()
+            await end.told_of("lost")
+        assert end.wire is None
+
+    kit.run(talk())
+
+
+def test_linger_lets_the_peer_read_the_answer_while_it_still_sends(kit: Kit) -> None:
+    async def talk() -> None:
+        end, peer = await kit.accepted()
+        peer.settimeout(10)
+        end.send(b"enough")
+        end.close(Close.LINGER)
+        kit.driver.settle()
+        sending = kit.loop.run_in_executor(None, peer.sendall, b"x" * 300_000)
+        assert await kit.read_all(peer) == b"enough"
+        await sending
+        assert end.octets == b""
+        peer.close()
+        await end.told_of("lost")
+
+    kit.run(talk())
+
+
+def test_deadlines_are_served_by_the_sweep(kit: Kit) -> None:
+    async def talk() -> None:
+        end, _peer = await kit.accepted()
+        end.deadline = kit.loop.time()
+        await end.told_of("expired")
+
+    kit.run(talk())
+
+
+def test_nobody_listens(kit: Kit) -> None:
+    async def talk() -> None:
+        for address in (Address("127.0.0.1", 1), Address(path=str(kit.tmp_path / "none"))):
+            for brief in (False, True):
+                end = Recorder(kit.turn)
+                end.send(b"request")
+                kit.turn.orders.append(Open(address, end, brief))
+                kit.driver.settle()
+                await end.told_of("lost")
+                assert isinstance(end.error, ConnectionRefusedError | FileNotFoundError)
+
+    kit.run(talk())
+
+
+def test_connecting_is_given_up_when_the_end_closes(kit: Kit) -> None:
+    async def talk() -> None:
+        with socket.socket() as listener:  # a backlog that is full never answers
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(0)
+            address = listener.getsockname()
+            full = []
+            for _ in range(3):
+                sock = socket.socket()
+                sock.setblocking(False)
+                sock.connect_ex(address)
+                full.append(sock)
+            end = Recorder(kit.turn)
+            kit.turn.orders.append(Open(Address(*address), end))
+            kit.driver.settle()
+            await asyncio.sleep(0)
+            end.close(Close.ABORT)
+            kit.driver.settle()
+            await end.told_of("lost")
+            for sock in full:
+                sock.close()
+
+    kit.run(talk())
+
+
+def test_a_file_goes_between_octets(kit: Kit) -> None:
+    async def talk() -> None:
+        end, peer = await kit.accepted()
+        content = os.urandom(3 << 20)
+        with tempfile.TemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            closed: list[bool] = []
+            end.send(b"before")
+            end.send(FileSlice(file.fileno(), 1, len(content) - 1, lambda: closed.append(True)))
+            end.send(b"after")
+            end.close(Close.FLUSH)
+            kit.driver.settle()
+            received = await kit.read_all(peer)
+        assert received == b"before" + content[1:] + b"after"
+        assert closed == [True]
+
+    kit.run(talk())
+
+
+def test_a_file_that_became_shorter_breaks_the_connection(kit: Kit) -> None:
+    async def talk() -> None:
+        end, peer = await kit.accepted()
+        peer.settimeout(10)
+        with tempfile.TemporaryFile() as file:
+            file.write(b"short")
+            file.flush()
+            end.send(FileSlice(file.fileno(), 0, 1 << 20, lambda: None))
+            end.send(b"never")
+            kit.driver.settle()
+            await end.told_of("lost")
+        with pytest.raises(ConnectionResetError):
+            await kit.read_all(peer)
+
+    kit.run(talk())
+
+
+def test_resume_comes_after_the_input_that_ordered_it(kit: Kit) -> None:
+    async def talk() -> None:
+        end, peer = await kit.accepted()
+        end.on_received = lambda octets: kit.turn.orders.append(Resume(end))
+        peer.sendall(b"x")
+        await end.told_of("resume")
+
+    kit.run(talk())
+
+
+def test_a_defect_of_the_rules_costs_one_connection(kit: Kit) -> None:
+    async def talk() -> None:
+        end, peer = await kit.accepted()
+        peer.settimeout(10)
+
+        def fail(octets: bytes) -> None:
+            end.entered = False
+            raise ZeroDivisionError
+
+        end.on_received = fail
+        peer.sendall(b"x")
+        await end.told_of("lost")
+        assert [type(crash) for crash in kit.crashes] == [ZeroDivisionError]
+        other, other_peer = await kit.accepted()
+        other_peer.sendall(b"y")
+        await other.until(lambda: other.octets == b"y")
+
+    kit.run(talk())
+
+
+class Child:
+    """Notes what a process reports."""
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.code: int | None = None
+        self.error: OSError | None = None
+        self.changed = asyncio.Event()
+
+    def started(self, pid: int, now: float) -> None:
+        self.pid = pid
+        self.changed.set()
+
+    def failed(self, error: OSError, now: float) -> None:
+        self.error = error
+        self.changed.set()
+
+    def exited(self, code: int, now: float) -> None:
+        self.code = code
+        self.changed.set()
+
+    async def until(self, kit: Kit, holds: Callable[[], bool]) -> None:
+        while not holds():
+            self.changed.clear()
+            kit.reaper.reap()
+            if holds():
+                return
+            await asyncio.wait_for(asyncio.shield(_either(self.changed)), 10)
+
+
+async def _either(event: asyncio.Event) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), 0.05)  # SIGCHLD is the server's business, not the kit's
+    except TimeoutError:
+        pass
+
+
+def shell(script: bytes) -> Launch:
+    return Launch(b"/bin/sh", (b"sh", b"-c", script), {b"PATH": b"/bin:/usr/bin"}, b"/")
+
+
+def test_a_process_with_three_streams(kit: Kit) -> None:
+    async def talk() -> None:
+        child = Child()
+        stdin, stdout, stderr = (Recorder(kit.turn) for _ in range(3))
+        stdin.send(b"content")
+        stdin.close(Close.FLUSH)
+        kit.turn.orders.append(Spawn(shell(b"cat; echo bad >&2; exit 3"), child, stdin, stdout, stderr))
+        kit.driver.settle()
+        await stdout.told_of("eof")
+        await stderr.told_of("eof")
+        await child.until(kit, lambda: child.code is not None)
+        assert (stdout.octets, stderr.octets, child.code) == (b"content", b"bad\n", 3)
+        await stdin.told_of("lost")
+
+    kit.run(talk())
+
+
+def test_a_process_that_cannot_be_started(kit: Kit) -> None:
+    async def talk() -> None:
+        child = Child()
+        kit.turn.orders.append(Spawn(Launch(b"/none", (b"none",), {}, b"/"), child, stdout=Recorder(kit.turn)))
+        kit.driver.settle()
+        await child.until(kit, lambda: child.error is not None)
+        assert isinstance(child.error, FileNotFoundError)
+
+    kit.run(talk())
+
+
+def test_kill_reaches_the_whole_group(kit: Kit) -> None:
+    async def talk() -> None:
+        child = Child()
+        stdout = Recorder(kit.turn)
+        kit.turn.orders.append(Spawn(shell(b"sleep 60 & echo up; wait"), child, stdout=stdout))
+        kit.driver.settle()
+        await stdout.until(lambda: stdout.octets == b"up\n")
+        kit.turn.orders.append(Kill(child.pid, 9))
+        kit.driver.settle()
+        await stdout.told_of("eof")  # the grandchild held it, too
+        await child.until(kit, lambda: child.code == -9)
+
+    kit.run(talk())
+
+
+def test_a_pipe_whose_reader_is_gone_is_lost(kit: Kit) -> None:
+    async def talk() -> None:
+        child = Child()
+        stdin = Recorder(kit.turn)
+        stdin.send(b"x" * 1_000_000)
+        kit.turn.orders.append(Spawn(shell(b"exec <&-; sleep 0"), child, stdin))
+        kit.driver.settle()
+        await stdin.told_of("lost")
+
+    kit.run(talk())
