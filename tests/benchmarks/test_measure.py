@@ -7,12 +7,15 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmarks import measure, report
 from benchmarks.origin import BIG, SMALL
+
+Ports = dict[str, dict[str, int | str]]
 
 WRK = """Running 1s test @ http://127.0.0.1:1/
   1 threads and 32 connections
@@ -62,7 +65,7 @@ def test_ratio_is_taken_round_by_round() -> None:
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
     directory = tmp_path_factory.mktemp("origin")
     command = [sys.executable, "-m", "benchmarks.origin", str(directory)]
     root = Path(report.__file__).parent.parent
@@ -75,10 +78,10 @@ def origin(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped
 
 
 @pytest.mark.parametrize(("path", "length"), [("small", len(SMALL)), ("big", len(BIG))])
-def test_origin_serves_the_expected_content_over_http(origin, path: str, length: int) -> None:  # type: ignore[no-untyped-def]
+def test_origin_serves_the_expected_content_over_http(origin: Ports, path: str, length: int) -> None:
     measure.check(f"http://127.0.0.1:{origin['http']['port']}/{path}", length)
 
 
-def test_wrong_length_is_found_before_anything_is_measured(origin) -> None:  # type: ignore[no-untyped-def]
+def test_wrong_length_is_found_before_anything_is_measured(origin: Ports) -> None:
     with pytest.raises(measure.Failed, match="13 bytes of content instead of 14"):
         measure.check(f"http://127.0.0.1:{origin['http']['port']}/small", 14)

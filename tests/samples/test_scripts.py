@@ -12,6 +12,7 @@ import pytest
 import sample_apps
 
 SCRIPTS = Path(sample_apps.__path__[0]) / "cgi-bin"
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 
 
 def run(program: Path, content: bytes = b"", **meta_variables: str) -> tuple[dict[str, str], str]:
@@ -44,7 +45,7 @@ def test_greeting_names_method_and_script(name: str) -> None:
     assert text.endswith(f"GET /cgi-bin/{name}\n")
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@needs_compiler
 def test_c_program_greets_as_the_scripts_do(tmp_path: Path) -> None:
     program = tmp_path / "hello"
     subprocess.run(["cc", "-Wall", "-Werror", "-o", program, SCRIPTS / "hello.c"], check=True)
@@ -54,6 +55,7 @@ def test_c_program_greets_as_the_scripts_do(tmp_path: Path) -> None:
     )
 
 
+@needs_compiler
 def test_c_program_survives_a_missing_meta_variable(tmp_path: Path) -> None:
     program = tmp_path / "hello"
     subprocess.run(["cc", "-o", program, SCRIPTS / "hello.c"], check=True)
