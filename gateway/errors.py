@@ -63,6 +63,8 @@ class GatewayError(Exception):
         """Whether the client's framing is uncertain, so that its connection must end."""
         self.fields = fields
         """Field lines that the status asks for, such as Allow (405) or Content-Range (416)."""
+        self.route = ""
+        """The route's path where it was found before the exchange knew it; else ""."""
 
 
 class ServeError(Exception):

@@ -163,6 +163,10 @@ class Exchange:
         request = self.request
         try:
             found = self.found = self.site.router.resolve(request.method, request.host, request.target)
+            if found.redirect:
+                self.respond(Response(301, [(b"Location", found.redirect)], length=0))
+                self.response_end()
+                return
             service = self.service = self.site.services[found.route.number]
             route = found.route
             if route.total_s:
@@ -399,8 +403,8 @@ class Exchange:
             self._until(self.found.route.response_s, "response")
 
     def _wait_for_more(self) -> None:
-        assert self.found is not None
-        self._until(self.found.route.read_s, "read")
+        if self.found is not None:
+            self._until(self.found.route.read_s, "read")
 
     def _until(self, length_s: float, late: str) -> None:
         deadline = self.site.turn.now + length_s if length_s else math.inf

@@ -16,12 +16,11 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from gateway.config import App, Config, Route
+from gateway.config import App, Config, Kind, Route
 from gateway.drivers.event import EventDriver
 from gateway.ends import Address, End, Launch, Turn
 from gateway.errors import ServeError
@@ -34,10 +33,11 @@ from gateway.interfaces.scgi import ScgiInterface
 from gateway.interfaces.static import StaticInterface
 from gateway.observe.access_log import AccessLog
 from gateway.observe.error_log import ErrorLog
+from gateway.observe.stderr_end import StderrEnd
 from gateway.processes.launch import launch
-from gateway.processes.listen_socket import explain_bind, make_listener
+from gateway.processes.listen_socket import close_listener, explain_bind, make_listener
 from gateway.processes.reap import Reaper
-from gateway.processes.supervise import Supervisor
+from gateway.processes.supervise import Supervisor, Worker
 from gateway.routing import Router
 from gateway.site import Interface, Service, Site
 from protocols.http1 import tokeniser
@@ -74,11 +74,20 @@ class Server:
         self.config = config
         self.loop = loop
         self.turn = Turn()
-        self.error_log = ErrorLog(config.log.error)
-        self.access_log = AccessLog(config.log.access, config.log.format) if config.log.access else None
+        try:
+            self.error_log = ErrorLog(config.log.error)
+            self.access_log = (
+                AccessLog(config.log.access, config.log.format, self.error_log.log) if config.log.access else None
+            )
+        except OSError as error:
+            raise ServeError(
+                f"the log {error.filename} cannot be opened: {error.strerror}",
+                "see [log] in the config, and who may write there",
+            ) from None
         self.reaper = Reaper()
         self.driver = EventDriver(loop, self.turn, launch, self.reaper, self._crashed)
         self.sockets: list[tuple[socket.socket, str]] = []
+        self.app_sockets: list[socket.socket] = []
         self.listeners: list[asyncio.Server] = []
         self.supervisors: dict[str, Supervisor] = {}
         self.directory = ""
@@ -109,24 +118,28 @@ class Server:
                 create: Any = (
                     self.loop.create_unix_server if sock.family == socket.AF_UNIX else self.loop.create_server
                 )
-                self.listeners.append(await create(self._connection, sock=sock, backlog=2048))
+                # a duplicate, as the loop closes what it is given, and the file of a unix socket is ours to remove
+                self.listeners.append(await create(self._connection, sock=sock.dup(), backlog=2048))
             for number in (signal.SIGTERM, signal.SIGINT):
                 self.loop.add_signal_handler(number, self.stop)
             for number in (signal.SIGHUP, signal.SIGUSR1):
                 self.loop.add_signal_handler(number, self._reopen_logs)
-            self.loop.add_signal_handler(signal.SIGCHLD, self._reap)
             for supervisor in self.supervisors.values():
                 supervisor.start(self.loop.time())
             self.driver.settle()
-            self._reap()
             if ready is not None:
-                ready([name for _, name in self.sockets])
+                ready([_url(name) for _, name in self.sockets])
             await self.stopped
         finally:
-            for sock, name in self.sockets:
-                sock.close()
-                if name.startswith("unix:"):
-                    Path(name.removeprefix("unix:")).unlink(missing_ok=True)
+            self._close_listeners()
+
+    def _close_listeners(self) -> None:
+        for listener in self.listeners:
+            listener.close()
+        for sock, _ in self.sockets:
+            close_listener(sock)
+        self.listeners.clear()
+        self.sockets.clear()
 
     def _connection(self) -> asyncio.Protocol:
         return self.driver.serve(Http1Front(self.site))
@@ -136,7 +149,7 @@ class Server:
             route = msgspec.structs.replace(route, addresses=(apps[route.app],))
         match route.interface:
             case "static":
-                return StaticInterface(self.site, route)
+                return StaticInterface(self.site, route, self._sources())
             case "cgi":
                 return CgiInterface(self.site, route)
             case "fastcgi":
@@ -146,6 +159,13 @@ class Server:
                 return ScgiInterface(self.site, route)
             case _:
                 return HttpInterface(self.site, route)
+
+    def _sources(self) -> tuple[bytes, ...]:
+        """Suffixes of files that are run, and so never sent."""
+        return tuple(
+            route.match.value for route in self.config.routes
+            if route.match.kind is Kind.SUFFIX and route.interface != "static"
+        )  # fmt: skip
 
     def _used_apps(self) -> list[App]:
         used = {route.app for route in self.config.routes}
@@ -160,26 +180,27 @@ class Server:
             sock, _ = make_listener(Address(path=path))
         except OSError as error:
             raise ServeError(*explain_bind(error, Address(path=path))) from None
-        self.sockets.append((sock, f"unix:{path}"))
-        command = list(app.command)
-        program = shutil.which(os.fsdecode(command[0])) or os.fsdecode(command[0])
+        self.app_sockets.append(sock)
+        program, command = app.command[0], list(app.command)
         if app.user and os.geteuid() == 0:
             setpriv = shutil.which("setpriv")
             if setpriv is None:
-                raise ServeError(f"app {app.name!r} wants user {app.user!r}, and there is no program `setpriv`",
-                                 "install util-linux, or remove `user`")  # fmt: skip
+                raise ServeError(
+                    f"app {app.name!r} wants user {app.user!r}, and there is no program `setpriv`",
+                    "install util-linux, or remove `user`",
+                )
             user = app.user.encode()
-            program, command = setpriv, [
-                b"setpriv", b"--reuid", user, b"--regid", user, b"--init-groups", b"--", os.fsencode(program),
-                *command[1:],
-            ]  # fmt: skip
+            program = os.fsencode(setpriv)
+            command = [b"setpriv", b"--reuid", user, b"--regid", user, b"--init-groups", b"--", *command]
         environment = {b"PATH": PATH, **dict(app.environment)}
-        spec = Launch(
-            os.fsencode(program), command, environment, os.fsencode(app.directory or os.getcwd()), stdin=sock.fileno()
-        )
+        spec = Launch(program, command, environment, app.directory, stdin=sock.fileno())
+
+        def stderr(worker: Worker) -> End:
+            return StderrEnd(self.turn, self.error_log.stderr_of("", "", f"{app.name}:{worker.pid or '?'}"), worker)
+
         self.supervisors[app.name] = Supervisor(
-            self.turn, spec, count=app.workers, name=app.name, report=self.error_log.log,
-        )  # fmt: skip
+            self.turn, spec, app.workers, app.name, self.error_log.log, stderr
+        )
         return Address(path=path)
 
     def _drop_privileges(self, user: str | None) -> None:
@@ -192,11 +213,6 @@ class Server:
 
     # ------------------------------------------------------------------ while it runs
 
-    def _reap(self) -> None:
-        self.turn.now = self.loop.time()
-        self.reaper.reap()
-        self.driver.settle()
-
     def _reopen_logs(self) -> None:
         self.error_log.reopen()
         if self.access_log is not None:
@@ -205,8 +221,7 @@ class Server:
     def _tick(self, now: float, wall: float) -> None:
         self.site.tick(now, wall)
         for service in self.site.services:
-            if isinstance(service.interface, CgiInterface):
-                service.interface.tick(now)
+            service.interface.tick(now)
         for supervisor in self.supervisors.values():
             if supervisor.deadline <= now:
                 supervisor.expired(now)
@@ -227,8 +242,7 @@ class Server:
             return
         self.stop_by = now + self.config.server.grace_s
         self.turn.now = now
-        for listener in self.listeners:
-            listener.close()
+        self._close_listeners()
         self.site.drain()
         self.driver.settle()
         self._tick(now, self.site.wall)
@@ -245,10 +259,15 @@ class Server:
             service.interface.close()
         self.driver.settle()
         self.driver.close()
-        self.reaper.kill_all()
+        for sock in self.app_sockets:
+            close_listener(sock)
         if self.directory:
             shutil.rmtree(self.directory, ignore_errors=True)
         if self.access_log is not None:
             self.access_log.close()
         self.error_log.close()
         sys.stdout.flush()
+
+
+def _url(name: str) -> str:
+    return name if name.startswith(("unix:", "fd:")) else f"http://{name}/"

@@ -16,7 +16,7 @@ import msgspec
 from gateway import __version__
 from gateway.errors import GatewayError, Retry, Side
 from gateway.observe.access_log import AccessLog, AccessRecord
-from gateway.observe.error_log import ErrorLog
+from gateway.observe.error_log import ErrorLog, StderrLog
 from gateway.pages import error_page
 from protocols.cgi import Peer
 from protocols.fields import first, http_date, lower
@@ -43,6 +43,9 @@ class Interface(Protocol):
 
     def start(self, exchange: Exchange) -> None:
         """Begin one attempt; raises GatewayError, or reports to `exchange.failed` later."""
+
+    def tick(self, now: float) -> None:
+        """Called at every sweep with the driver's clock."""
 
     def close(self) -> None:
         """Let go of what is idle: the server ends."""
@@ -165,7 +168,7 @@ class Site:
         level = "info" if error.side is Side.CLIENT else "error" if error.status >= 500 else "warn"
         self.error_log.log(
             level, f"{error.status} {error.cause}: {error.detail}", remedy=error.remedy,
-            exchange=exchange.id.decode("latin-1"), route=route_name(exchange), upstream=exchange.upstream,
+            exchange=exchange.id.decode("latin-1"), route=error.route or route_name(exchange), upstream=exchange.upstream,
         )  # fmt: skip
 
     def report_retry(self, exchange: Exchange, error: GatewayError) -> None:
@@ -174,6 +177,16 @@ class Site:
             "warn", f"{error.cause}: {error.detail}; sent again, since {how}", remedy=error.remedy,
             exchange=exchange.id.decode("latin-1"), route=route_name(exchange), upstream=exchange.upstream,
         )  # fmt: skip
+
+    def stderr_log(self, exchange: Exchange) -> StderrLog:
+        """Takes what a script prints to its stderr while it answers this exchange."""
+        return self.error_log.stderr_of(exchange.id.decode("latin-1"), route_name(exchange), exchange.upstream)
+
+    def log_stderr(self, exchange: Exchange, octets: bytes) -> None:
+        """Some whole lines that came from a worker's stderr stream."""
+        log = self.stderr_log(exchange)
+        log.write(octets)
+        log.close()
 
     def log_access(self, exchange: Exchange) -> None:
         """The exchange is over."""

@@ -149,7 +149,8 @@ def http_date(epoch_s: int) -> bytes:
     """IMF-fixdate of a point in time, seconds since 1970 in UTC."""
     when = _EPOCH + timedelta(seconds=epoch_s)
     return b"%b, %02d %b %04d %02d:%02d:%02d GMT" % (
-        _DAYS[when.weekday()], when.day, _MONTHS[when.month - 1], when.year, when.hour, when.minute, when.second,
+        _DAYS[when.weekday()], when.day, _MONTHS[when.month - 1], when.year,
+        when.hour, when.minute, when.second,
     )  # fmt: skip
 
 
@@ -166,11 +167,10 @@ def parse_http_date(value: bytes) -> int | None:
     year = int(match["year"])
     if len(match["year"]) == 2:
         year += 1900 if year >= 69 else 2000
-    second = min(int(match["second"]), 59) if match["second"] == b"60" else int(match["second"])
+    month, day = _MONTH_NUMBER[match["month"]], int(match["day"])
+    second = 59 if match["second"] == b"60" else int(match["second"])  # datetime has no leap seconds
     try:
-        when = datetime(
-            year, _MONTH_NUMBER[match["month"]], int(match["day"]), int(match["hour"]), int(match["minute"]), second
-        )
+        when = datetime(year, month, day, int(match["hour"]), int(match["minute"]), second)
     except ValueError:
         return None
     return int((when - _EPOCH).total_seconds())

@@ -3,23 +3,33 @@
 Promise: framing is certain or the message is refused; every limit holds before memory is spent;
 work is linear in the octets; however a stream is cut, its events are the same.
 Must never know: sockets, clocks, routes, what becomes of a message, which engine splits its lines.
-Next: `http1_grammar.py` for the patterns, `chunked.py` for the coding, `gateway/fronts/http1.py` for the user.
+Next: `http1_head.py` and `http1_grammar.py` for heads, `http1_framing.py` and `chunked.py` for content.
 """
 
 from __future__ import annotations
 
 import enum
-import re
 from http import HTTPStatus
-from typing import NoReturn
 
 from protocols import http1_grammar as grammar
-from protocols.chunked import ChunkedReader, HeadLimits, encode_chunk, encode_last_chunk
+from protocols.chunked import ChunkedReader
 from protocols.fields import Memo, one_length, tokens
+from protocols.http1_framing import (
+    CODING,
+    CONNECTION,
+    LENGTH,
+    ContentReader,
+    ContentWriter,
+    Framing,
+    check_coding,
+    control,
+    explain_refusal,
+    marks,
+)
+from protocols.http1_head import REQUEST, RESPONSE, HeadBuffer, HeadLimits
 from protocols.http1_tokeniser import Tokeniser, tokeniser
 from protocols.message import (
     END,
-    Content,
     Event,
     FieldLine,
     FieldLines,
@@ -41,8 +51,9 @@ __all__ = [
     "tokeniser",
 ]
 
-EMPTY_LINES = 2
-"""So many empty lines before a request-line are skipped (RFC 9112 2.2)."""
+_valid_host = Memo(lambda value: grammar.HOST.fullmatch(value) is not None)
+_SLASH = ord("/")
+_AFTER_A_BREACH = "nothing is read after a broken rule"
 
 
 class Reading(enum.Enum):
@@ -50,206 +61,438 @@ class Reading(enum.Enum):
 
     HEAD = "head"  # waiting for a head, or inside one
     CONTENT = "content"
-    DONE = "done"  # the message is complete, or none is awaited yet
-    BROKEN = "broken"  # a rule was broken: nothing further on this stream can be believed
+    DONE = "done"  # the message is complete; for responses also: none is awaited yet
+    BROKEN = "broken"  # nothing further on this stream can be believed
 
 
-# ---------------------------------------------------------------------- what both readers share
+_HEAD, _CONTENT, _DONE, _BROKEN = Reading
 
 
-class _HeadBuffer:
-    """The octets of a head that did not arrive whole; refuses early what can never become a head."""
-
-    __slots__ = ("arrived", "start_line_bytes", "_empty_lines", "_limits", "_scanned", "_start_line", "_too_long")
-
-    def __init__(self, limits: HeadLimits, start_line: re.Pattern[bytes], empty_lines: int, too_long: int) -> None:
-        self.arrived = bytearray()
-        self.start_line_bytes = 0
-        """Octets of the start-line and its CRLF, once they are here."""
-        self._limits = limits
-        self._start_line = start_line
-        self._empty_lines = empty_lines
-        self._scanned = 0
-        self._too_long = too_long
-
-    def add(self, octets: bytes) -> bytes | None:
-        """All octets from the first of the head on, if its end is among them; else None."""
-        arrived = self.arrived
-        arrived += octets
-        while self._empty_lines and arrived.startswith(b"\r\n"):
-            del arrived[:2]
-            self._empty_lines -= 1
-        if arrived.find(b"\r\n\r\n", max(0, self._scanned - 3)) >= 0:
-            return bytes(arrived)
-        self._check()
-        self._scanned = len(arrived)
-        return None
-
-    def restart(self, empty_lines: int = 0) -> None:
-        self.arrived.clear()
-        self.start_line_bytes = self._scanned = 0
-        self._empty_lines = empty_lines
-
-    def _check(self) -> None:
-        arrived, limits = self.arrived, self._limits
-        before = max(0, self._scanned - 1)
-        if bad := grammar.NEVER_IN_HEAD.search(arrived, before):
-            raise RemoteProtocolError(f"the head has {bad[0]!r} in it, a bare or a control character")
-        if not self.start_line_bytes:
-            line_bytes = arrived.find(b"\r\n", before)
-            if (line_bytes if line_bytes >= 0 else len(arrived) - 1) > limits.start_line_bytes:
-                _refuse_start_line_length(limits, self._too_long)
-            if line_bytes < 0:
-                return
-            if not self._start_line.fullmatch(arrived, 0, line_bytes + 2):
-                _refuse_start_line(bytes(arrived[: line_bytes + 2]))
-            self.start_line_bytes = line_bytes + 2
-        if len(arrived) - self.start_line_bytes > limits.section_bytes + 1:
-            _refuse_section_length(limits)
+# ---------------------------------------------------------------------- server role: reading requests
 
 
-def _match_head(
-    head: re.Pattern[bytes], start_line: re.Pattern[bytes], octets: bytes, end: int, limits: HeadLimits, too_long: int
-) -> re.Match[bytes]:
-    """Match the head whose empty line is at `end` + 2, limits first."""
-    line_end = octets.find(b"\r\n")
-    if line_end > limits.start_line_bytes:
-        _refuse_start_line_length(limits, too_long)
-    if end - line_end > limits.section_bytes:
-        _refuse_section_length(limits)
-    if octets.count(b"\r\n", line_end + 2, end + 2) > limits.count:
-        raise RemoteProtocolError(f"more than {limits.count} field lines", 431)
-    match = head.fullmatch(octets, 0, end + 4)
-    if match is not None:
-        return match
-    if not start_line.fullmatch(octets, 0, line_end + 2):
-        _refuse_start_line(octets[: line_end + 2])
-    for number, line in enumerate(octets[line_end + 2 : end + 2].splitlines(keepends=True), 1):
-        if not grammar.FIELD_LINE.fullmatch(line):
-            raise RemoteProtocolError(f"field line {number} is malformed: {line[:60]!r}")
-    raise RemoteProtocolError("the head is malformed")
+class RequestReader:
+    """What a client sends, one message at a time. Whoever raised RemoteProtocolError goes on doing so."""
 
+    __slots__ = ("state", "_buffer", "_content", "_split")
 
-def _refuse_start_line_length(limits: HeadLimits, status: int) -> NoReturn:
-    raise RemoteProtocolError(f"the start-line is longer than {limits.start_line_bytes} octets", status)
+    def __init__(self, tokeniser: Tokeniser, limits: HeadLimits = HeadLimits()) -> None:  # noqa: B008 (frozen)
+        self.state = _HEAD
+        self._split = tokeniser.split_request
+        self._buffer = HeadBuffer(REQUEST, limits)
+        self._content = ContentReader(limits)
 
+    @property
+    def held(self) -> int:
+        """Octets held beyond the end of the current message."""
+        return len(self._buffer.arrived) if self.state is _DONE else 0
 
-def _refuse_section_length(limits: HeadLimits) -> NoReturn:
-    raise RemoteProtocolError(f"the header section is longer than {limits.section_bytes} octets", 431)
+    @property
+    def started(self) -> bool:
+        """Whether anything of the next head is here (empty lines before it don't count)."""
+        return self.state is not _CONTENT and bool(self._buffer.arrived)
 
+    def receive(self, octets: bytes) -> list[Event]:
+        """Events of the current message, never beyond its end; further octets are held.
 
-def _refuse_start_line(line: bytes) -> NoReturn:
-    other = grammar.OTHER_VERSION.fullmatch(line)
-    if other and other[1] != b"0":
-        raise RemoteProtocolError(f"HTTP/{other[1].decode()} is not spoken here, HTTP/1.1 is", 505)
-    raise RemoteProtocolError(f"malformed start-line: {line[:60]!r}")
+        Raises RemoteProtocolError with the status to answer: 400, 414, 417, 431, 501 or 505.
+        """
+        state = self.state
+        try:
+            if state is _HEAD:
+                return self._head(octets)
+            if state is _CONTENT:
+                events: list[Event] = []
+                self._take_content(octets, events)
+                return events
+        except RemoteProtocolError:
+            self.state = _BROKEN
+            raise
+        if state is _BROKEN:
+            raise RemoteProtocolError(_AFTER_A_BREACH)
+        self._buffer.arrived += octets
+        return []
 
+    def resume(self) -> list[Event]:
+        """After EndOfMessage: start the next message with what is held, like `receive`."""
+        if self.state is not _DONE:
+            if self.state is _BROKEN:
+                raise RemoteProtocolError(_AFTER_A_BREACH)
+            raise LocalProtocolError("the current message has not ended")
+        self.state = _HEAD
+        held = bytes(self._buffer.arrived)
+        self._buffer.restart()
+        return self.receive(held) if held else []
 
-class _ContentReader:
-    """Content by its framing (RFC 9112 6.3): by length, chunked, or until the stream ends."""
+    def receive_eof(self) -> None:
+        """The client will send nothing more. Raises RemoteProtocolError inside a message."""
+        if self.state is _CONTENT:
+            self._content.received_eof()
+        elif self.started:
+            raise RemoteProtocolError("the stream ended inside a request head")
 
-    __slots__ = ("_chunks", "_limits", "_remaining", "_until_close")
+    def take_held(self) -> bytes:
+        """All octets after the current message, which now belong to another protocol (RFC 9110 7.8)."""
+        held = bytes(self._buffer.arrived)
+        self._buffer.restart()
+        self.state = _BROKEN
+        return held
 
-    def __init__(self, limits: HeadLimits) -> None:
-        self._limits = limits
-        self._chunks: ChunkedReader | None = None
-        self._remaining = 0
-        self._until_close = False
-
-    def begin(self, length: int | None, *, chunked: bool) -> None:
-        self._chunks = ChunkedReader(self._limits) if chunked else None
-        self._until_close = length is None and not chunked
-        self._remaining = length or 0
-
-    def receive(self, octets: bytes, events: list[Event]) -> bytes | None:
-        """Append what `octets` hold of the content; returns what follows its end, None before the end."""
-        if self._chunks is not None:
-            pieces, end, rest = self._chunks.receive(octets)
-            if pieces:
-                events.append(Content(pieces[0] if len(pieces) == 1 else b"".join(pieces)))
-            if not end:
-                return None
-            trailers = self._chunks.trailers
-            events.append(EndOfMessage(trailers) if trailers else END)
-            return rest
-        remaining = self._remaining - len(octets)
-        if remaining > 0 or self._until_close:
-            events.append(Content(octets))
-            self._remaining = remaining
-            return None
-        if remaining == 0:
-            events += (Content(octets), END)
-            return b""
-        events += (Content(octets[:remaining]), END)
-        return octets[remaining:]
-
-    def finish(self) -> None:
-        """The stream has ended: raises RemoteProtocolError unless that is how this content ends."""
-        if not self._until_close:
-            missing = "its last chunk" if self._chunks is not None else f"{self._remaining} octets of content"
-            raise RemoteProtocolError(f"the stream ended before {missing} came")
-
-
-_HOST, _LENGTH, _CODING, _CONNECTION, _EXPECT, _UPGRADE = range(1, 7)
-_MARKS = {
-    b"host": _HOST, b"content-length": _LENGTH, b"transfer-encoding": _CODING,
-    b"connection": _CONNECTION, b"expect": _EXPECT, b"upgrade": _UPGRADE,
-}  # fmt: skip
-_marks = Memo(lambda name: _MARKS.get(name.lower(), 0))
-_hosts = Memo(lambda value: grammar.HOST.fullmatch(value) is not None)
-_options = Memo(lambda value: frozenset(tokens(value)))
-_NO_OPTIONS: frozenset[bytes] = frozenset()
-
-
-class _Framing:
-    """What the fields of one head say of its message (RFC 9112 6 and 9)."""
-
-    __slots__ = ("chunked", "coding", "expect", "host", "length", "options", "upgrade")
-
-    def __init__(self, fields: list[FieldLine], version: bytes, *, request: bool) -> None:
-        host = length = coding = expect = upgrade = None
-        options = _NO_OPTIONS
-        for name, value in fields:
-            mark = _marks[name]
-            if not mark:
-                continue
-            if mark == _CONNECTION:
-                options = options | _options[value] if options else _options[value]
-            elif mark == _HOST:
-                if host is not None and request:
-                    raise RemoteProtocolError("more than one Host")
-                host = value
-            elif mark == _LENGTH:
-                if length is not None:
-                    raise RemoteProtocolError("more than one Content-Length")
-                length = value
-            elif mark == _CODING:
-                coding = value if coding is None else coding + b", " + value
-            elif mark == _EXPECT:
-                expect = value if expect is None else expect + b", " + value
-            else:
-                upgrade = value if upgrade is None else upgrade + b", " + value
-        self.host = host
-        self.options = options
-        self.expect = expect
-        self.upgrade = upgrade
-        self.coding = coding
-        self.chunked = coding is not None
-        self.length: int | None = None if length is None else one_length(length)
-        """As Content-Length says; None if there is none."""
+    def _head(self, octets: bytes) -> list[Event]:
+        match = self._buffer.take(octets)
+        if match is None:
+            return []
+        method, target, version, section = match.groups()
+        try:
+            fields = self._split(section)
+        except RemoteProtocolError:
+            explain_refusal(section, version)
+            raise
+        declared, coding, options, hosts, expect, upgrade = control(fields)
+        length: int | None = 0
         if coding is not None:
-            _check_coding(coding, version, length is not None)
+            check_coding(coding, declared, version)
+            fields = _coding_in_one_case(fields)
+            length = None
+        elif declared is not None:
+            length = one_length(declared)
+        host = _authority(method, target, version, hosts)
+        if version == b"HTTP/1.0":  # RFC 9110 7.8, 10.1.1: Upgrade and Expect are ignored in 1.0
+            expects_continue = False
+            upgrade = None
+            keep_alive = b"keep-alive" in options and b"close" not in options
+        else:
+            expects_continue = expect is not None and _expects_continue(expect) and length != 0
+            keep_alive = b"close" not in options
+            if upgrade is not None and b"upgrade" not in options:
+                upgrade = None
+        request = Request(
+            method, target, fields, version, host, length, keep_alive, expects_continue, upgrade or b""
+        )
+        rest = match.string[match.end() :]
+        if length == 0:
+            self.state = _DONE
+            if rest:
+                self._buffer.arrived += rest
+            return [request, END]
+        self.state = _CONTENT
+        self._content.begin(length, chunked=length is None)
+        events: list[Event] = [request]
+        self._take_content(rest, events)
+        return events
+
+    def _take_content(self, octets: bytes, events: list[Event]) -> None:
+        rest = self._content.receive(octets, events)
+        if rest is not None:
+            self.state = _DONE
+            self._buffer.arrived += rest
 
 
-def _check_coding(coding: bytes, version: bytes, with_length: bool) -> None:
-    """Only `chunked`, alone and once, leaves the framing certain (RFC 9112 6.1, 6.3)."""
-    if version == b"HTTP/1.0":
-        raise RemoteProtocolError("Transfer-Encoding in HTTP/1.0")
-    if with_length:
-        raise RemoteProtocolError("both Content-Length and Transfer-Encoding")
-    if coding.lower() == b"chunked":
-        return
-    codings = tokens(coding)
-    if len(codings) > 1 and codings[-1] == b"chunked" and codings.count(b"chunked") == 1:
-        raise RemoteProtocolError(f"the transfer coding {codings[0][:40]!r} is not supported", 501)
-    raise RemoteProtocolError(f"Transfer-Encoding is {coding[:40]!r}, not chunked once and last")
+def _authority(method: bytes, target: bytes, version: bytes, hosts: list[bytes]) -> bytes:
+    """The host and port asked for (RFC 9112 3.2, 3.3), b"" if HTTP/1.0 says nothing."""
+    host = hosts[0] if hosts else b""
+    if not hosts and version != b"HTTP/1.0":
+        raise RemoteProtocolError("no Host")
+    if len(hosts) > 1:
+        raise RemoteProtocolError("more than one Host")
+    if not _valid_host[host]:
+        raise RemoteProtocolError(f"Host is {host[:60]!r}, not a name or address and a port")
+    if target[0] == _SLASH or target == b"*":
+        return host
+    if method == b"CONNECT":
+        if grammar.AUTHORITY_FORM.fullmatch(target):
+            return target
+    elif absolute := grammar.ABSOLUTE_FORM.fullmatch(target):
+        authority = absolute[1]
+        # a port alone is no authority of an http URI (RFC 9110 4.2.1)
+        if _valid_host[authority] and not authority.startswith(b":"):
+            return authority
+    raise RemoteProtocolError(f"the request-target is {target[:60]!r}, in none of the four forms")
+
+
+def _coding_in_one_case(fields: list[FieldLine]) -> list[FieldLine]:
+    """One engine keeps the case of Transfer-Encoding's value, the other does not; it means nothing."""
+    return [(name, b"chunked") if marks[name] == CODING else (name, value) for name, value in fields]
+
+
+def _expects_continue(expect: bytes) -> bool:
+    """RFC 9110 10.1.1: 100-continue is the only expectation there is."""
+    expectations = tokens(expect)
+    for expectation in expectations:
+        if expectation != b"100-continue":
+            raise RemoteProtocolError(f"the expectation {expectation[:40]!r} can't be met", 417)
+    return bool(expectations)
+
+
+# ---------------------------------------------------------------------- client role: reading responses
+
+
+class ResponseReader:
+    """What an origin server answers. Whoever raised RemoteProtocolError goes on doing so."""
+
+    __slots__ = ("held", "state", "_buffer", "_content", "_split", "_to_head")
+
+    def __init__(self, tokeniser: Tokeniser, limits: HeadLimits = HeadLimits()) -> None:  # noqa: B008 (frozen)
+        self.state = _DONE
+        self.held = 0
+        """Octets that came when nothing was awaited: the connection must not be used again."""
+        self._split = tokeniser.split_response
+        self._buffer = HeadBuffer(RESPONSE, limits)
+        self._content = ContentReader(limits)
+        self._to_head = False
+
+    def expect(self, method: bytes) -> None:
+        """The next response answers a request with this method: after HEAD comes no content."""
+        if self.state is not _DONE or self.held:
+            raise LocalProtocolError("the connection is not ready for another response")
+        self.state = _HEAD
+        self._to_head = method == b"HEAD"
+
+    def receive(self, octets: bytes) -> list[Event]:
+        """Interim responses, each without an EndOfMessage, then one final response with its end.
+
+        After a 101 everything is Content, until the stream ends. Raises RemoteProtocolError.
+        """
+        events: list[Event] = []
+        rest: bytes | None = octets
+        try:
+            while rest:
+                if self.state is _HEAD:
+                    rest = self._head(rest, events)
+                elif self.state is _CONTENT:
+                    rest = self._content.receive(rest, events)
+                    if rest is not None:
+                        self.state = _DONE
+                elif self.state is _DONE:
+                    self.held += len(rest)
+                    break
+                else:
+                    raise RemoteProtocolError(_AFTER_A_BREACH)
+        except RemoteProtocolError:
+            self.state = _BROKEN
+            raise
+        return events
+
+    def receive_eof(self) -> list[Event]:
+        """The stream has ended, and with it content without length.
+
+        Raises RemoteProtocolError if something is missing.
+        """
+        if self.state is _DONE:
+            return []
+        if self.state is _CONTENT:
+            self._content.received_eof()
+            self.state = _DONE
+            return [END]
+        where = "inside" if self._buffer.arrived else "before"
+        raise RemoteProtocolError(f"the stream ended {where} a response head")
+
+    def _head(self, octets: bytes, events: list[Event]) -> bytes | None:
+        """Append the response and perhaps its end; the octets after the head, None while it is not whole."""
+        match = self._buffer.take(octets)
+        if match is None:
+            return None
+        version, status_digits, reason, section = match.groups()
+        try:
+            fields = self._split(section)
+        except RemoteProtocolError:
+            explain_refusal(section, version)
+            raise
+        declared, coding, options, *_ = control(fields)
+        status = int(status_digits)
+        length: int | None = None
+        if coding is not None:
+            check_coding(coding, declared, version)
+            fields = _coding_in_one_case(fields)
+        elif declared is not None:
+            length = one_length(declared)
+        keep_alive = b"close" not in options and (version != b"HTTP/1.0" or b"keep-alive" in options)
+        rest = match.string[match.end() :]
+        if status < 200 and status != 101:  # RFC 9110 15.2: a final response follows
+            events.append(Response(status, fields, reason or b"", 0, keep_alive))
+            return rest
+        if status == 101:
+            length = None
+            keep_alive = False
+            self._content.begin(None, chunked=False)
+        elif self._to_head or status == 204 or status == 304:  # RFC 9112 6.3
+            length = 0
+        else:
+            if length is None and coding is None:
+                keep_alive = False
+            self._content.begin(length, chunked=coding is not None)
+        events.append(Response(status, fields, reason or b"", length, keep_alive))
+        if length == 0:
+            self.state = _DONE
+            events.append(END)
+        else:
+            self.state = _CONTENT
+        return rest
+
+
+# ---------------------------------------------------------------------- writing, both roles
+
+_STATUS_LINES = {int(status): f"HTTP/1.1 {int(status)} {status.phrase}".encode() for status in HTTPStatus}
+_WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
+
+
+def _status_line(response: Response) -> bytes:
+    status = response.status
+    if not response.reason:
+        known = _STATUS_LINES.get(status)
+        if known is not None:
+            return known
+    if not 100 <= status <= 999:
+        raise LocalProtocolError(f"{status} is no status")
+    return b"HTTP/1.1 %d %b" % (status, response.reason)
+
+
+def _head(lines: list[bytes]) -> bytes:
+    """A head from its lines. Raises LocalProtocolError if one of them has a line end or NUL in it."""
+    lines += (b"", b"")
+    octets = b"\r\n".join(lines)
+    ends = len(lines) - 1
+    if octets.count(b"\n") != ends or octets.count(b"\r") != ends or b"\0" in octets:
+        raise LocalProtocolError("CR, LF or NUL inside a line of a head")
+    return octets
+
+
+class ResponseWriter:
+    """One response to a client, and the interim ones before it."""
+
+    __slots__ = ("close_delimited", "keep_alive", "_content", "_modern", "_to_head")
+
+    def __init__(self, request_method: bytes, request_version: bytes, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+        """Whether the connection persists; may be made False until `head`, and is certain after it."""
+        self.close_delimited = False
+        """Whether only the end of the connection tells the end of the content."""
+        self._to_head = request_method == b"HEAD"
+        self._modern = request_version != b"HTTP/1.0"
+        self._content = ContentWriter()
+
+    @property
+    def remaining(self) -> int | None:
+        """Octets of content that have still to come, None where no length was declared."""
+        return self._content.remaining
+
+    def interim(self, response: Response) -> bytes:
+        """A 1xx that is no 101: nothing for clients of HTTP/1.0 (RFC 9110 15.2)."""
+        if not self._modern:
+            return b""
+        lines = [_status_line(response)]
+        lines += [b": ".join(line) for line in response.fields if marks[line[0]] not in (LENGTH, CODING)]
+        return _head(lines)
+
+    def head(self, response: Response) -> bytes:
+        """The head; framing and Connection are decided here (RFC 9112 6, 9.3).
+
+        A Content-Length among the fields stays where there is no content to frame (HEAD, 304), goes
+        where it may not be (204), and has to agree with `response.length` everywhere else. After 101
+        content passes as it is. Raises LocalProtocolError for fields that contradict the framing.
+        """
+        status, fields, length = response.status, response.fields, response.length
+        declared: bytes | None = None
+        for name, value in fields:
+            mark = marks[name]
+            if mark == LENGTH:
+                if declared is not None:
+                    raise LocalProtocolError("more than one Content-Length")
+                declared = value
+            elif mark == CODING or (mark == CONNECTION and status != 101):
+                raise LocalProtocolError(f"{name.decode('latin-1')} among the fields of a response")
+        if declared is not None and (status == 204 or status == 101):  # RFC 9110 8.6
+            fields = [line for line in fields if marks[line[0]] != LENGTH]
+        lines = [_status_line(response)]
+        lines += [b": ".join(line) for line in fields]
+        if status == 101:
+            self._content.begin(Framing.RAW)
+            self.close_delimited = True
+            self.keep_alive = False
+            return _head(lines)
+        if self._to_head or status == 204 or status == 304:
+            self._content.begin(Framing.NONE)
+            if declared is None and length and status != 204 and status != 304:
+                lines.append(b"Content-Length: %d" % length)
+        elif length is not None:
+            self._content.begin(Framing.LENGTH, length)
+            if declared is None:
+                lines.append(b"Content-Length: %d" % length)
+            elif not declared.isdigit() or int(declared) != length:
+                raise LocalProtocolError(f"Content-Length is {declared[:40]!r}, the length {length}")
+        elif declared is not None:
+            raise LocalProtocolError("Content-Length for content of unknown length")
+        elif self._modern:
+            self._content.begin(Framing.CHUNKED)
+            lines.append(b"Transfer-Encoding: chunked")
+        else:
+            self._content.begin(Framing.RAW)
+            self.close_delimited = True
+            self.keep_alive = False
+        if not self.keep_alive:
+            lines.append(b"Connection: close")
+        elif not self._modern:
+            lines.append(b"Connection: keep-alive")
+        return _head(lines)
+
+    def content(self, octets: bytes) -> list[bytes]:
+        """Pieces to write, none where the response has no content (HEAD, 204, 304).
+
+        Raises LocalProtocolError for more octets than were declared.
+        """
+        return self._content.content(octets)
+
+    def count(self, length: int) -> bool:
+        """Whether `length` octets of content may be written without passing through here.
+
+        Raises LocalProtocolError for more than were declared, and for chunked content.
+        """
+        return self._content.count(length)
+
+    def end(self, trailers: FieldLines = ()) -> bytes:
+        """What follows the content, perhaps nothing. Raises LocalProtocolError if content is missing."""
+        return self._content.end(trailers)
+
+
+class RequestWriter:
+    """Requests to an origin server, one after another."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self) -> None:
+        self._content = ContentWriter()
+
+    @property
+    def remaining(self) -> int | None:
+        """Octets of content that have still to come, None where no length was declared."""
+        return self._content.remaining
+
+    def head(self, method: bytes, target: bytes, fields: FieldLines, length: int | None) -> bytes:
+        """The head for `length` octets of content, None for chunked. `fields` have neither framing field.
+
+        Raises LocalProtocolError for fields, a method or a target that would break the message.
+        """
+        lines = [b"%b %b HTTP/1.1" % (method, target)]
+        if not grammar.REQUEST_LINE.fullmatch(lines[0] + b"\r\n"):
+            raise LocalProtocolError(f"no request-line: {lines[0][:60]!r}")
+        for name, _ in fields:
+            mark = marks[name]
+            if mark in (LENGTH, CODING):
+                raise LocalProtocolError(f"{name.decode('latin-1')} among the fields of a request")
+        lines += [b": ".join(line) for line in fields]
+        if length is None:
+            self._content.begin(Framing.CHUNKED)
+            lines.append(b"Transfer-Encoding: chunked")
+        else:
+            self._content.begin(Framing.LENGTH, length)
+            if length or method in _WITH_CONTENT:  # RFC 9110 8.6
+                lines.append(b"Content-Length: %d" % length)
+        return _head(lines)
+
+    def content(self, octets: bytes) -> list[bytes]:
+        """Pieces to write. Raises LocalProtocolError for more octets than were declared."""
+        return self._content.content(octets)
+
+    def end(self, trailers: FieldLines = ()) -> bytes:
+        """What follows the content, perhaps nothing. Raises LocalProtocolError if content is missing."""
+        return self._content.end(trailers)

@@ -23,6 +23,10 @@ TOKEN = re.compile(_TOKEN)
 _FIELD_VALUE = rb"[\t\x20-\x7e\x80-\xff]*+"
 _FIELD_LINE = _TOKEN + rb":" + _FIELD_VALUE + rb"\r\n"
 _SECTION = rb"(?:" + _FIELD_LINE + rb")*+"
+# The white space after a value is no part of it, and one engine leaves it there: a head as a whole
+# has none, so that the rare one that does is cleaned first.
+_CLEAN_SECTION = rb"(?:" + _TOKEN + rb":" + _FIELD_VALUE + rb"(?<![ \t])\r\n)*+"
+TRAILING_SPACE = re.compile(rb"(?<![ \t])(?<!\n)(?<!\A)[ \t]++\r\n")
 FIELD_LINE = re.compile(_FIELD_LINE)
 FIELD_PARTS = re.compile(rb"(" + _TOKEN + rb"):(" + _FIELD_VALUE + rb")\r\n")
 
@@ -35,13 +39,13 @@ _TARGET = rb"[\x21-\x7e]++"
 _VERSION = rb"HTTP/1\.[0-9]"  # RFC 9112 2.3; only this major version is ours to read
 _REQUEST_LINE = rb"(" + _TOKEN + rb") (" + _TARGET + rb") (" + _VERSION + rb")\r\n"
 REQUEST_LINE = re.compile(_REQUEST_LINE)
-REQUEST_HEAD = re.compile(_REQUEST_LINE + rb"(" + _SECTION + rb")\r\n")
+REQUEST_HEAD = re.compile(_REQUEST_LINE + rb"(" + _CLEAN_SECTION + rb")\r\n")
 
 # RFC 9112 4: status-line = HTTP-version SP status-code SP [ reason-phrase ]; many servers leave out
 # the second SP with the phrase. RFC 9110 15: a status has three digits, the first of which is not 0.
 _STATUS_LINE = rb"(" + _VERSION + rb") ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?+\r\n"
 STATUS_LINE = re.compile(_STATUS_LINE)
-RESPONSE_HEAD = re.compile(_STATUS_LINE + rb"(" + _SECTION + rb")\r\n")
+RESPONSE_HEAD = re.compile(_STATUS_LINE + rb"(" + _CLEAN_SECTION + rb")\r\n")
 
 # A start-line that is well formed but of another major version: deserves an answer of its own.
 OTHER_VERSION = re.compile(_TOKEN + rb" " + _TARGET + rb" HTTP/([02-9])\.[0-9]\r\n")

@@ -7,6 +7,7 @@ Next: `http1.py`, the only user.
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 from protocols.message import FieldLine, RemoteProtocolError
@@ -14,6 +15,8 @@ from protocols.message import FieldLine, RemoteProtocolError
 
 class Tokeniser(Protocol):
     """Splits a header section: its lines, each with its CRLF, without the empty line after them.
+
+    No line has white space after its value: engines differ in whether they take it off.
 
     Raises RemoteProtocolError where the engine refuses the section.
     """
@@ -58,8 +61,6 @@ class HttptoolsTokeniser:
             self._request_parser(fields).feed_data(self._REQUEST_LINE + section + self._AFTER)
         except self._error as error:
             raise RemoteProtocolError(f"httptools refuses the header section: {error}") from None
-        if b" \r\n" in section or b"\t\r\n" in section:
-            return _without_trailing_space(fields)
         return fields
 
     def split_response(self, section: bytes) -> list[FieldLine]:
@@ -68,14 +69,10 @@ class HttptoolsTokeniser:
             self._response_parser(fields).feed_data(self._STATUS_LINE + section + self._AFTER)
         except self._error as error:
             raise RemoteProtocolError(f"httptools refuses the header section: {error}") from None
-        if b" \r\n" in section or b"\t\r\n" in section:
-            return _without_trailing_space(fields)
         return fields
 
 
-def _without_trailing_space(fields: list[FieldLine]) -> list[FieldLine]:
-    """llhttp leaves the white space after a value in it (RFC 9112 5: it is no part of it)."""
-    return [(name, value.rstrip(b" \t")) for name, value in fields]
+_LENGTHS = re.compile(rb"(?:\A|\n)content-length:[^\r]*,", re.IGNORECASE)
 
 
 class H11Tokeniser:
@@ -109,7 +106,11 @@ class H11Tokeniser:
         except self._error as error:
             raise RemoteProtocolError(f"h11 refuses the header section: {error}") from None
         assert isinstance(head, self._heads), head
-        return head.headers.raw_items()
+        fields = head.headers.raw_items()
+        # h11 takes equal lengths, in several lines or in a list, for one; llhttp refuses them
+        if len(fields) != section.count(b"\r\n") or _LENGTHS.search(section):
+            raise RemoteProtocolError("more than one Content-Length")
+        return fields
 
 
 def tokeniser(name: str = "auto") -> Tokeniser:

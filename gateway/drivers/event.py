@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class Reaper(Protocol):
     """Learns how processes end, and ends them."""
 
     def watch(self, pid: int, callback: Callable[[int], None]) -> None: ...
+    def reap(self) -> None: ...
     def kill_group(self, pid: int, signal_number: int) -> bool: ...
 
 
@@ -128,6 +130,7 @@ class EventDriver:
         self._sweep_handle = self.loop.call_later(SWEEP_S, self._sweep)
         now = self.turn.now = self.loop.time()
         wall = time.time()
+        self.reaper.reap()
         for tick in self.ticks:
             try:
                 tick(now, wall)
@@ -267,11 +270,28 @@ class EventDriver:
             child.started(launched.pid, now)
         except Exception as defect:
             self.guard(None, defect)
+        self._watch(launched.pid)
         self.reaper.watch(launched.pid, exited)
         for end in ends:
             if end is not None:
                 end.touch()
         self.settle()
+
+    def _watch(self, pid: int) -> None:
+        """Wake up when the process ends: by its own descriptor, as signals belong to the whole program."""
+        try:
+            descriptor = os.pidfd_open(pid)
+        except OSError:  # out of descriptors, or an old kernel: the next sweep finds it
+            return
+
+        def ended() -> None:
+            self.loop.remove_reader(descriptor)
+            os.close(descriptor)
+            self.turn.now = self.loop.time()
+            self.reaper.reap()
+            self.settle()
+
+        self.loop.add_reader(descriptor, ended)
 
 
 def _family(host: str) -> int | None:

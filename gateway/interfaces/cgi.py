@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.ends import Close, End, Kill, Launch, Spawn
 from gateway.errors import GatewayError, Side
-from gateway.processes.launch import explain
+from gateway.processes.explain import explain
 from gateway.variables import Variables
 from protocols.cgi import ScriptResponseReader
 from protocols.message import RemoteProtocolError

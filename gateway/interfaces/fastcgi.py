@@ -57,7 +57,7 @@ class FastcgiInterface:
         self.variables = Variables(route, site.software, encode_pair)
         self.pool = Pool(
             site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
-            keepalive=route.keepalive, idle_s=IDLE_S, rotate=route.balance == "round-robin",
+            keepalive=route.keepalive, idle_s=IDLE_S, rotate=route.balance == "round-robin", yields=True,
         )  # fmt: skip
         self.probed: set[str] = set()
 
@@ -73,6 +73,9 @@ class FastcgiInterface:
             self.probed.add(connection.upstream)
             probe = Probe(self, connection.member)
             self.site.turn.orders.append(Open(connection.member.address, probe))
+
+    def tick(self, now: float) -> None:
+        self.pool.tick(now)
 
     def close(self) -> None:
         self.pool.close()
@@ -103,7 +106,7 @@ class FastcgiInterface:
 class FastcgiConnection(Connection):
     """One connection to a worker; one request at a time travels on it."""
 
-    __slots__ = ("aborting", "answered", "codec", "ended_stdout", "interface", "reader", "request_id", "sent", "stderr")
+    __slots__ = ("aborting", "answered", "codec", "ended_stdout", "interface", "reader", "request_id", "sent")
 
     exchange: Exchange | None
 
@@ -114,7 +117,6 @@ class FastcgiConnection(Connection):
         self.reader = ScriptResponseReader()
         self.request_id = 0
         self.sent = self.answered = self.ended_stdout = self.aborting = False
-        self.stderr = interface.site.error_log.stderr_of("", "")
 
     def serve(self, exchange: Exchange) -> None:
         """Carry this exchange."""

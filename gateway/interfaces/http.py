@@ -57,6 +57,9 @@ class HttpInterface:
         assert isinstance(connection, HttpConnection)
         connection.serve(exchange)
 
+    def tick(self, now: float) -> None:
+        self.pool.tick(now)
+
     def close(self) -> None:
         self.pool.close()
 

@@ -47,6 +47,9 @@ class ScgiInterface:
         assert isinstance(connection, ScgiConnection)
         connection.serve(exchange)
 
+    def tick(self, now: float) -> None:
+        self.pool.tick(now)
+
     def close(self) -> None:
         self.pool.close()
 

@@ -35,8 +35,10 @@ class StaticInterface:
     needs_length = False
     spools = False
 
-    def __init__(self, site: Site, route: Route) -> None:
+    def __init__(self, site: Site, route: Route, sources: tuple[bytes, ...] = ()) -> None:
         assert route.root is not None
+        self.sources = sources
+        """Suffixes that other routes run: such a file is never sent, however it was reached."""
         self.site = site
         self.route = route
         self.root = os.path.realpath(route.root)
@@ -57,10 +59,16 @@ class StaticInterface:
             os.close(descriptor)
             self._directory(exchange, path)
             return
+        if path.endswith(self.sources):
+            os.close(descriptor)
+            raise _missing(path, "another route runs files with this suffix")
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
             raise _missing(path, "it is neither a file nor a directory")
         self._send(exchange, path, descriptor, status)
+
+    def tick(self, now: float) -> None:
+        """Nothing waits."""
 
     def close(self) -> None:
         """Nothing is kept."""
@@ -164,7 +172,7 @@ class StaticInterface:
                 if error.status == 404:
                     continue
                 raise
-            if stat.S_ISREG(status.st_mode):
+            if stat.S_ISREG(status.st_mode) and not name.endswith(self.sources):
                 self._send(exchange, inside, descriptor, status)
                 return
             os.close(descriptor)

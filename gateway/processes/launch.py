@@ -155,9 +155,7 @@ class _Library:
         library.posix_spawnattr_setsigdefault(self._attributes, all_signals)
         library.posix_spawnattr_setsigmask(self._attributes, no_signals)
 
-    def spawn(
-        self, spec: Launch, variables: list[bytes], stdin: int, stdout: int, stderr: int | None
-    ) -> int:
+    def spawn(self, spec: Launch, variables: list[bytes], stdin: int, stdout: int, stderr: int | None) -> int:
         """Start it and return its process id; the descriptors are the child's."""
         actions = ctypes.create_string_buffer(_ACTIONS_BYTES)
         pid = ctypes.c_int()

@@ -18,8 +18,8 @@ import os
 import signal
 from collections.abc import Callable
 
-LOST = 255
-"""Exit code reported when somebody else reaped a watched process and took its status."""
+LOST = 256
+"""Reported, in place of a code, when somebody else reaped a watched process: no real code is above 255."""
 
 _PRUNE_ABOVE = 256
 
@@ -110,6 +110,11 @@ class Reaper:
             return False
         return True
 
+    def kill_all(self) -> None:
+        """SIGKILL to every group that is left: the gateway ends."""
+        for pid in [*self._watched, *self._leaderless]:
+            self.kill_group(pid, signal.SIGKILL)
+
 
 def _group_exists(pid: int) -> bool:
     try:
@@ -134,7 +139,7 @@ def _process_exists(pid: int) -> bool:
 def exit_in_words(code: int) -> str:
     """How a process ended, for a log line: "exited with code 3", "was ended by SIGSEGV"."""
     if code == LOST:
-        return "exited with code 255 or an unknown one"
+        return "ended, its exit code is not known"
     if code >= 0:
         return f"exited with code {code}"
     try:

@@ -41,7 +41,7 @@ class Carried(Protocol):
 class Connection(End):
     """An end towards a worker, kept by a pool."""
 
-    __slots__ = ("busy", "exchange", "member", "open", "pool", "proven", "used")
+    __slots__ = ("busy", "exchange", "member", "open", "pool", "proven", "since", "used")
 
     exchange: Carried | None
 
@@ -53,6 +53,8 @@ class Connection(End):
         self.busy = True
         self.open = False
         self.proven = False
+        self.since = 0.0
+        """When its present request began, on the driver's clock."""
         self.used = 0
         """How many requests it has carried, the present one included."""
 

@@ -4,9 +4,10 @@ Promise: decisions only; a new connection is an order. Never more connections th
 known to serve, and no idle one that keeps another waiting (SEMANTICS 41, 98).
 Must never know: what travels on the connections. Next: `interfaces/fastcgi.py`, a user.
 
-A connection is *proven* once octets came from it. One that is open and busy but unproven may sit in
-the backlog of a worker that serves one connection at a time; while there is such a one, no other is
-kept idle at that worker.
+A connection is *proven* once octets came from it. One that is busy but unproven may sit in the backlog
+of a worker process that serves one connection at a time, and would wait for as long as we keep another
+one at that process. So a pool that `yields` lets go of a connection when an unproven one is older than
+the request that has just ended, and of idle ones when an unproven one has waited for YIELD_S.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from gateway.errors import GatewayError, Retry
 if TYPE_CHECKING:
     from gateway.upstreams.connection import Connection
 
+YIELD_S = 0.2
 PAUSE_S = 5.0
 """A worker that refused a connection is passed over this long, if there are others."""
 
@@ -37,7 +39,8 @@ class Member:
         """How many connections the worker serves at the same time, as far as it is known."""
         self.idle: list[Connection] = []
         self.open = 0
-        self.unproven = 0
+        self.unproven: dict[Connection, float] = {}
+        """Since when each waits, oldest first."""
         self.down_until = 0.0
 
 
@@ -64,6 +67,7 @@ class Pool:
         queue: int = 1024,
         brief: bool = False,
         rotate: bool = False,
+        yields: bool = False,
     ) -> None:
         self.turn = turn
         self.make = make
@@ -75,6 +79,7 @@ class Pool:
         self.queue = queue
         self.brief = brief
         self.rotate = rotate
+        self.yields = yields
         self.members = [Member(address, limit) for address in addresses]
         self.waiting: deque[Waiter] = deque()
         self._turn = 0
@@ -96,6 +101,7 @@ class Pool:
                 connection = idle.pop()
                 connection.busy = True
                 connection.used += 1
+                connection.since = self.turn.now
                 connection.deadline = math.inf
                 return connection
         elif member.open >= member.limit and member.idle:
@@ -104,9 +110,10 @@ class Pool:
             return None
         connection = self.make(self, member)
         connection.used = 1
+        connection.since = self.turn.now
         connection.deadline = self.turn.now + self.connect_s if self.connect_s else math.inf
         member.open += 1
-        member.unproven += 1
+        member.unproven[connection] = self.turn.now
         self.turn.orders.append(Open(member.address, connection, self.brief))
         return connection
 
@@ -134,7 +141,7 @@ class Pool:
     def proved(self, connection: Connection) -> None:
         """First octets came from it: the worker serves it."""
         connection.proven = True
-        connection.member.unproven -= 1
+        connection.member.unproven.pop(connection, None)
         connection.member.down_until = 0.0
 
     def release(self, connection: Connection, *, keep: bool) -> None:
@@ -143,7 +150,9 @@ class Pool:
         connection.busy = False
         connection.wants_data = True
         keep = keep and connection.closing is Close.NO and len(member.idle) < self.keepalive
-        if keep and member.unproven == 0:
+        if keep and self.yields and member.unproven:
+            keep = next(iter(member.unproven.values())) >= connection.since
+        if keep:
             member.idle.append(connection)
             connection.deadline = self.turn.now + self.idle_s
         else:
@@ -156,7 +165,7 @@ class Pool:
         member = connection.member
         member.open -= 1
         if not connection.proven:
-            member.unproven -= 1
+            member.unproven.pop(connection, None)
             if error is not None:
                 member.down_until = self.turn.now + PAUSE_S
         if not connection.busy and connection in member.idle:
@@ -169,6 +178,15 @@ class Pool:
         if connection in connection.member.idle:
             connection.member.idle.remove(connection)
         connection.close(Close.FLUSH)
+
+    def tick(self, now: float) -> None:
+        """Called at every sweep: idle connections make way for one that waits."""
+        if not self.yields:
+            return
+        for member in self.members:
+            if member.idle and member.unproven and now - next(iter(member.unproven.values())) >= YIELD_S:
+                while member.idle:
+                    member.idle.pop().close(Close.FLUSH)
 
     def limit_to(self, member: Member, limit: int) -> None:
         """The worker has told how many connections it serves."""

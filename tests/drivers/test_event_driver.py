@@ -414,20 +414,10 @@ class Child:
         self.code = code
         self.changed.set()
 
-    async def until(self, kit: Kit, holds: Callable[[], bool]) -> None:
+    async def until(self, holds: Callable[[], bool]) -> None:
         while not holds():
             self.changed.clear()
-            kit.reaper.reap()
-            if holds():
-                return
-            await asyncio.wait_for(asyncio.shield(_either(self.changed)), 10)
-
-
-async def _either(event: asyncio.Event) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), 0.05)  # SIGCHLD is the server's business, not the kit's
-    except TimeoutError:
-        pass
+            await asyncio.wait_for(self.changed.wait(), 10)
 
 
 def shell(script: bytes) -> Launch:
@@ -444,7 +434,7 @@ def test_a_process_with_three_streams(kit: Kit) -> None:
         kit.driver.settle()
         await stdout.told_of("eof")
         await stderr.told_of("eof")
-        await child.until(kit, lambda: child.code is not None)
+        await child.until(lambda: child.code is not None)
         assert (stdout.octets, stderr.octets, child.code) == (b"content", b"bad\n", 3)
         await stdin.told_of("lost")
 
@@ -456,7 +446,7 @@ def test_a_process_that_cannot_be_started(kit: Kit) -> None:
         child = Child()
         kit.turn.orders.append(Spawn(Launch(b"/none", (b"none",), {}, b"/"), child, stdout=Recorder(kit.turn)))
         kit.driver.settle()
-        await child.until(kit, lambda: child.error is not None)
+        await child.until(lambda: child.error is not None)
         assert isinstance(child.error, FileNotFoundError)
 
     kit.run(talk())
@@ -472,7 +462,7 @@ def test_kill_reaches_the_whole_group(kit: Kit) -> None:
         kit.turn.orders.append(Kill(child.pid, 9))
         kit.driver.settle()
         await stdout.told_of("eof")  # the grandchild held it, too
-        await child.until(kit, lambda: child.code == -9)
+        await child.until(lambda: child.code == -9)
 
     kit.run(talk())
 

@@ -1,0 +1,437 @@
+"""The config file: TOML in, frozen values out, or one clear message.
+
+Promise: whatever is accepted can be served: paths exist, programs can be run, every key has a meaning
+for its interface. Paths in the file are relative to the file.
+Must never know: sockets, processes. Next: `config_keys.py`, the table of keys.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import pwd
+import re
+import shutil
+import tomllib
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from typing import Any, NoReturn, TypeAlias
+
+import msgspec
+
+from gateway import config_keys as keys
+from gateway.config_errors import ConfigError, find_line, nearest
+from gateway.config_keys import Key
+from gateway.config_keys import listen as parse_listen_text
+from gateway.ends import Address
+
+__all__ = ["App", "Config", "ConfigError", "Route", "directory_config", "load_config", "parse_listen"]
+
+Listen: TypeAlias = Address | int
+"""An address, or the number of a descriptor that listens already."""
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Kind(Enum):
+    """How a route's `path` is compared."""
+
+    PREFIX = "prefix"
+    EXACT = "exact"
+    SUFFIX = "suffix"
+
+
+class Match(msgspec.Struct, frozen=True):
+    kind: Kind
+    value: bytes
+    """The path or suffix in octets, without the sign that tells the kind."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    request_line: int = 8 * 1024
+    header_fields: int = 32 * 1024
+    header_count: int = 100
+    content: int = 1 << 30
+    connections: int = 10_000
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """Of the server, in seconds; 0 in the file is `inf` here."""
+
+    header_s: float = 10.0
+    idle_s: float = 60.0
+    read_s: float = 60.0
+    write_s: float = 60.0
+
+
+class Log(msgspec.Struct, frozen=True):
+    access: str | None = "-"
+    format: str = "combined"
+    error: str = "-"
+
+
+class Server(msgspec.Struct, frozen=True):
+    listen: tuple[Listen, ...]
+    concurrency: str = "event"
+    http: str = "auto"
+    user: str | None = None
+    trusted_proxies: tuple[Network, ...] = ()
+    grace_s: float = 30.0
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    number: int
+    """Its position in the file, from 0."""
+    line: int | None = None
+    path: str
+    """As written."""
+    match: Match
+    interface: str
+    hosts: tuple[bytes, ...] = ()
+    methods: frozenset[bytes] = frozenset()
+    root: bytes | None = None
+    script: bytes | None = None
+    addresses: tuple[Address, ...] = ()
+    app: str | None = None
+    environment: tuple[tuple[bytes, bytes], ...] = ()
+    connect_s: float = 5.0
+    response_s: float = 60.0
+    read_s: float = 60.0
+    total_s: float = 0.0
+    content_limit: int = 1 << 30
+    index: tuple[bytes, ...] = ()
+    split: bytes | None = None
+    authorization: bool = False
+    indexed_query: bool = False
+    symlinks: str = "inside"
+    listing: bool = False
+    processes: int = 32
+    queue: int = 128
+    on_disconnect: str = "end"
+    keepalive: int = 32
+    request_buffering: bool = True
+    strip_prefix: bool = False
+    host: str = "client"
+    websocket: bool = True
+    balance: str = "least-outstanding"
+
+
+class App(msgspec.Struct, frozen=True):
+    name: str
+    command: tuple[bytes, ...]
+    """The program as an absolute path, then its arguments."""
+    interface: str
+    workers: int = 1
+    environment: tuple[tuple[bytes, bytes], ...] = ()
+    directory: bytes = b"/"
+    user: str | None = None
+
+
+class Config(msgspec.Struct, frozen=True):
+    file: str | None
+    server: Server
+    log: Log
+    routes: tuple[Route, ...]
+    apps: dict[str, App]
+
+    def with_listen(self, listen: tuple[Listen, ...]) -> Config:
+        return msgspec.structs.replace(self, server=msgspec.structs.replace(self.server, listen=listen))
+
+
+def parse_listen(text: str) -> Listen:
+    """An address given on the command line. Raises ConfigError."""
+    try:
+        return parse_listen_text(text)
+    except ValueError as error:
+        raise ConfigError("no address to listen at", key="--listen", value=text, allowed=str(error)) from None
+
+
+def load_config(file: str) -> Config:
+    """Read a config file. Raises ConfigError with the first mistake."""
+    try:
+        with open(file, "rb") as opened:
+            source = opened.read().decode("utf-8")
+    except OSError as error:
+        remedy = "`gateway init` writes one to start from" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"cannot be read: {error.strerror}", file=file, allowed=remedy) from None
+    except UnicodeDecodeError:
+        raise ConfigError("is not UTF-8, as TOML has to be", file=file) from None
+    return parse_config(source, file)
+
+
+def parse_config(source: str, file: str) -> Config:
+    """The config in a text; `file` is for messages and for relative paths. Raises ConfigError."""
+    try:
+        tables = tomllib.loads(source)
+    except tomllib.TOMLDecodeError as error:
+        text = str(error)
+        line = re.search(r"at line (\d+)", text)
+        raise ConfigError(
+            "is no TOML: " + text, file=file, line=int(line[1]) if line else None
+        ) from None
+    return _Reader(source, file).config(tables)
+
+
+class _Reader:
+    """Turns the tables of one file into a Config."""
+
+    def __init__(self, source: str, file: str) -> None:
+        self.source = source
+        self.file = file
+        self.directory = os.path.dirname(os.path.abspath(file))
+
+    def wrong(
+        self, problem: str, key: str, value: object = None, allowed: str = "", near: str | None = None
+    ) -> NoReturn:
+        raise ConfigError(
+            problem, file=self.file, line=find_line(self.source, key), key=_shown(key), value=value,
+            allowed=allowed, nearest=near,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------ tables
+
+    def config(self, tables: dict[str, Any]) -> Config:
+        known = ("server", "log", "routes", "apps")
+        for name in tables:
+            if name not in known:
+                self.wrong("no such table", name, allowed=", ".join(known), near=nearest(name, known))
+        server = self.server(self.table(tables.get("server", {}), "server"))
+        log = Log(**self.values(self.table(tables.get("log", {}), "log"), keys.LOG, "log"))
+        apps = {
+            name: self.app(name, self.table(table, f"apps.{name}"))
+            for name, table in self.table(tables.get("apps", {}), "apps").items()
+        }
+        routes = tables.get("routes", [])
+        if not isinstance(routes, list) or not routes:
+            self.wrong("there is no route: nothing to serve", "routes", allowed="one [[routes]] table at least")
+        return Config(
+            self.file, server, log,
+            tuple(self.route(n, self.table(table, f"routes[{n + 1}]"), server, apps) for n, table in enumerate(routes)),
+            apps,
+        )  # fmt: skip
+
+    def table(self, value: Any, key: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            self.wrong("has to be a table", key, value)
+        return value
+
+    def values(
+        self, table: dict[str, Any], known: Sequence[Key], where: str, interface: str | None = None
+    ) -> dict[str, Any]:
+        """The values of a table by key, defaults filled in."""
+        by_name = {key.name: key for key in known}
+        for name, value in table.items():
+            key = by_name.get(name)
+            at = f"{where}.{name}"
+            if key is None:
+                self.wrong("no such key", at, value, ", ".join(by_name), nearest(name, by_name))
+            if key.later:
+                self.wrong(key.later, at, value)
+            if interface is not None and interface not in key.interfaces:
+                self.wrong(
+                    f"means nothing for interface {interface!r}", at, value,
+                    "for " + ", ".join(key.interfaces),
+                )  # fmt: skip
+        found: dict[str, Any] = {}
+        for key in known:
+            if key.parse is None:
+                continue
+            value = table.get(key.name)
+            if value is None:
+                found[key.name] = key.default
+                continue
+            try:
+                found[key.name] = key.parse(value)
+            except ValueError as error:
+                self.wrong("is not allowed", f"{where}.{key.name}", value, str(error))
+        return found
+
+    def server(self, table: dict[str, Any]) -> Server:
+        if (processes := table.get("processes")) not in (None, 0, 1):
+            self.wrong("more than one server process is not available in this version", "server.processes", processes,
+                       "1")  # fmt: skip
+        found = self.values(table, keys.SERVER, "server")
+        found.pop("processes")
+        limits = self.values(self.table(table.get("limits", {}), "server.limits"), keys.LIMITS, "server.limits")
+        timeouts = self.values(self.table(table.get("timeouts", {}), "server.timeouts"), keys.TIMEOUTS, "server.timeouts")
+        networks = []
+        for text in found.pop("trusted_proxies"):
+            try:
+                networks.append(ipaddress.ip_network(text, strict=False))
+            except ValueError:
+                self.wrong("is not allowed", "server.trusted_proxies", text, 'addresses and networks: "10.0.0.0/8"')
+        if found["user"] is not None:
+            self.user(found["user"], "server.user")
+        if table.get("listen") is None:
+            found["listen"] = tuple(parse_listen(text) for text in found["listen"])
+        return Server(
+            trusted_proxies=tuple(networks), grace_s=found.pop("grace"), limits=Limits(**limits),
+            timeouts=Timeouts(**{name + "_s": value or float("inf") for name, value in timeouts.items()}), **found,
+        )  # fmt: skip
+
+    def user(self, name: str, key: str) -> None:
+        try:
+            pwd.getpwnam(name)
+        except KeyError:
+            self.wrong("there is no such user on this machine", key, name)
+
+    # ------------------------------------------------------------------ apps
+
+    def app(self, name: str, table: dict[str, Any]) -> App:
+        where = f"apps.{name}"
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", name):
+            self.wrong("is no name for an app", where, allowed="letters, digits, - and _, at most 32")
+        found = self.values(table, keys.APP, where)
+        if found["command"] is None or not found["command"]:
+            self.wrong("what to run is missing", where, allowed='command = ["program", "argument"]')
+        if found["interface"] is None:
+            self.wrong("what the program speaks is missing", where, allowed='interface = "fastcgi" | "scgi"')
+        directory = os.path.join(self.directory, found["directory"] or "")
+        if not os.path.isdir(directory):
+            self.wrong("there is no such directory", f"{where}.directory", found["directory"])
+        if found["user"] is not None:
+            self.user(found["user"], f"{where}.user")
+        program = found["command"][0]
+        path = os.path.join(directory, program) if "/" in program else shutil.which(program)
+        if path is None or not os.path.exists(path):
+            self.wrong("there is no such program", f"{where}.command", program,
+                       "a program on PATH, or a path relative to the app's directory")  # fmt: skip
+        if not os.access(path, os.X_OK) or os.path.isdir(path):
+            self.wrong("cannot be run", f"{where}.command", program, f"a program: chmod +x {path}")
+        return App(
+            name, (os.fsencode(path), *map(os.fsencode, found["command"][1:])), found["interface"],
+            self.workers(table.get("workers", 1), f"{where}.workers"), found["environment"],
+            os.fsencode(os.path.normpath(directory)), found["user"],
+        )  # fmt: skip
+
+    def workers(self, value: Any, key: str) -> int:
+        if isinstance(value, dict):
+            for name in value:
+                if name not in ("min", "max"):
+                    self.wrong("only a fixed number of workers is available in this version", f"{key}.{name}",
+                               value[name], "workers = 4")  # fmt: skip
+            low, high = value.get("min", value.get("max")), value.get("max", value.get("min"))
+            if low != high:
+                self.wrong("only a fixed number of workers is available in this version", key, value, f"workers = {high}")
+            value = high
+        try:
+            return keys.count(1)(value)
+        except ValueError as error:
+            self.wrong("is not allowed", key, value, str(error))
+
+    # ------------------------------------------------------------------ routes
+
+    def route(self, number: int, table: dict[str, Any], server: Server, apps: dict[str, App]) -> Route:
+        where = f"routes[{number + 1}]"
+        interface = table.get("interface")
+        if interface is None:
+            self.wrong("`interface` is missing", where, allowed=" | ".join(keys.INTERFACES))
+        if interface not in keys.INTERFACES:
+            self.wrong("no such interface", f"{where}.interface", interface, " | ".join(keys.INTERFACES),
+                       nearest(str(interface), keys.INTERFACES))  # fmt: skip
+        if table.get("multiplex") is False:
+            table = {name: value for name, value in table.items() if name != "multiplex"}
+        found = self.values(table, keys.ROUTE, where, interface)
+        if found["path"] is None:
+            self.wrong("`path` is missing", where, allowed='a prefix "/app/", "=/exact" or "*.php"')
+        timeouts = self.values(
+            self.table(table.get("timeouts", {}), f"{where}.timeouts"), keys.ROUTE_TIMEOUTS, f"{where}.timeouts", interface
+        )
+        limits = self.values(
+            self.table(table.get("limits", {}), f"{where}.limits"), keys.ROUTE_LIMITS, f"{where}.limits", interface
+        )
+        self.target(found, where, interface, apps)
+        return Route(
+            number=number, line=find_line(self.source, where), path=found["path"],
+            match=self.match(found["path"], f"{where}.path"), interface=interface,
+            hosts=tuple(host.lower().encode() for host in found["hosts"]),
+            methods=frozenset(method.encode() for method in found["methods"]),
+            root=self.root(found["root"], where), script=self.script(found["script"], where),
+            addresses=found["address"], app=found["app"], environment=found["environment"],
+            connect_s=timeouts["connect"], response_s=timeouts["response"],
+            read_s=timeouts["response"] if timeouts["read"] is None else timeouts["read"], total_s=timeouts["total"],
+            content_limit=server.limits.content if limits["content"] is None else limits["content"],
+            index=tuple(map(os.fsencode, found["index"])),
+            split=os.fsencode(found["split"]) if found["split"] else None,
+            **{name: found[name] for name in (
+                "authorization", "indexed_query", "symlinks", "listing", "processes", "queue", "on_disconnect",
+                "keepalive", "request_buffering", "strip_prefix", "host", "websocket", "balance",
+            )},
+        )  # fmt: skip
+
+    def target(self, found: dict[str, Any], where: str, interface: str, apps: dict[str, App]) -> None:
+        """Exactly one target (DESIGN section 4)."""
+        names = ("root", "script") if interface in ("cgi", "static") else ("address", "app")
+        names = tuple(name for name in names if (interface, name) not in (("static", "script"), ("http", "app")))
+        given = [name for name in names if found[name]]
+        if len(given) != 1:
+            problem = "has no target" if not given else f"has {len(given)} targets"
+            self.wrong(problem, where, allowed="exactly one of " + ", ".join(names) + f" for interface {interface!r}")
+        app = found["app"]
+        if app is None:
+            return
+        if app not in apps:
+            self.wrong("there is no such app", f"{where}.app", app, ", ".join(apps) or "an [apps.NAME] table",
+                       nearest(app, apps))  # fmt: skip
+        if apps[app].interface != interface:
+            self.wrong(f"the app speaks {apps[app].interface}", f"{where}.app", app,
+                       f"interface = {apps[app].interface!r} for this route, or another app")  # fmt: skip
+
+    def match(self, path: str, key: str) -> Match:
+        if path.startswith("=/"):
+            return Match(Kind.EXACT, os.fsencode(path[1:]))
+        if path.startswith("*.") and "/" not in path and len(path) > 2:
+            return Match(Kind.SUFFIX, os.fsencode(path[1:]))
+        if path.startswith("/") and "*" not in path and "//" not in path and "/../" not in path + "/":
+            return Match(Kind.PREFIX, os.fsencode(path))
+        self.wrong("is not allowed", key, path, 'a prefix "/app/", "=/exact" or "*.php"')
+
+    def root(self, root: str | None, where: str) -> bytes | None:
+        if root is None:
+            return None
+        path = os.path.normpath(os.path.join(self.directory, root))
+        if not os.path.isdir(path):
+            problem = "is no directory" if os.path.exists(path) else f"there is no directory {path}"
+            self.wrong(problem, f"{where}.root", root, "a directory, relative to the config file")
+        return os.fsencode(path)
+
+    def script(self, script: str | None, where: str) -> bytes | None:
+        if script is None:
+            return None
+        path = os.path.normpath(os.path.join(self.directory, script))
+        if not os.path.isfile(path):
+            self.wrong(f"there is no file {path}", f"{where}.script", script, "a program, relative to the config file")
+        if not os.access(path, os.X_OK):
+            self.wrong("cannot be run", f"{where}.script", script, f"an executable file: chmod +x {path}")
+        return os.fsencode(path)
+
+
+def _shown(key: str) -> str:
+    """A key as people count: the first route is routes[1]."""
+    return key
+
+
+def directory_config(
+    directory: str, listen: Iterable[Listen], *, cgi: bool = True, cgi_directories: Sequence[str] = ("cgi-bin", "htbin")
+) -> Config:
+    """What `gateway serve DIRECTORY` means: its files, and what lies in its cgi-bin/ is run. Raises ConfigError."""
+    path = os.path.abspath(directory)
+    if not os.path.isdir(path):
+        raise ConfigError("there is no such directory", value=directory, key="directory")
+    root = os.fsencode(path)
+    routes = [
+        Route(
+            number=0, path="/", match=Match(Kind.PREFIX, b"/"), interface="static", root=root, listing=True,
+            index=(b"index.html", b"index.htm"),
+        )
+    ]  # fmt: skip
+    for name in cgi_directories if cgi else ():
+        if os.path.isdir(os.path.join(path, name)):
+            routes.append(
+                Route(
+                    number=len(routes), path=f"/{name}/", match=Match(Kind.PREFIX, f"/{name}/".encode()),
+                    interface="cgi", root=os.path.join(root, os.fsencode(name)),
+                )
+            )  # fmt: skip
+    return Config(None, Server(tuple(listen)), Log(), tuple(routes), {})

@@ -1,0 +1,256 @@
+"""Every key of the config file: its kind, default, meaning, and which interfaces know it.
+
+Promise: this table is the only list of keys; loading, messages, `gateway init` and the docs read it.
+Must never know: files, the command line. Next: `config.py`, which applies it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.ends import Address
+
+INTERFACES = ("cgi", "fastcgi", "scgi", "http", "static")
+GATEWAY = ("cgi", "fastcgi", "scgi", "http")
+UNIX_PATH_BYTES = 107
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)?", re.IGNORECASE)
+_SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+          "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}  # fmt: skip
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+_DURATIONS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def size(value: Any) -> int:
+    """Octets of "8KiB", "1MB", 512."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('a size: 4096, "8KiB", "10MB", "1GiB"')
+    return int(float(match[1]) * _SIZES[(match[2] or "").lower()])
+
+
+def duration(value: Any) -> float:
+    """Seconds of "10s", "500ms", "5m", 2.5; 0 for no bound."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('a duration: "500ms", "10s", "5m", 2.5 (seconds), "0" for no bound')
+    return float(match[1]) * _DURATIONS[match[2] or ""]
+
+
+def address(value: Any) -> Address:
+    """ "127.0.0.1:9000", "[::1]:9000", "name:9000", "unix:/path"."""
+    allowed = '"127.0.0.1:9000", "[::1]:9000", "name:9000", "unix:/path/to.sock"'
+    if not isinstance(value, str):
+        raise ValueError(allowed)
+    if value.startswith("unix:"):
+        path = value.removeprefix("unix:")
+        if not path:
+            raise ValueError(allowed)
+        length = len(path.encode("utf-8", "surrogateescape"))
+        if length > UNIX_PATH_BYTES:
+            raise ValueError(f"a path of at most {UNIX_PATH_BYTES} octets for a unix socket, this one has {length}")
+        return Address(path=path)
+    host, colon, port = value.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(allowed + "; an IPv6 address stands in brackets")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(allowed)
+    return Address(host, int(port))
+
+
+def listen(value: Any) -> Address | int:
+    """Like an address; ":8000" is all addresses of the machine, "fd:3" a socket that listens already."""
+    if isinstance(value, str) and value.startswith("fd:") and value[3:].isdigit():
+        return int(value[3:])
+    try:
+        return address(value)
+    except ValueError as error:
+        raise ValueError(f'{error}, ":8000" for all addresses, "fd:3" for a socket handed over') from None
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("a text in quotes")
+    return value
+
+
+def boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false, without quotes")
+    return value
+
+
+def count(minimum: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            raise ValueError(f"a whole number from {minimum} up")
+        return value
+
+    return parse
+
+
+def choice(*names: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if value not in names:
+            raise ValueError(" | ".join(names))
+        return str(value)
+
+    return parse
+
+
+def many(parse: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """One value, or a list of them."""
+
+    def parse_all(value: Any) -> tuple[Any, ...]:
+        values = value if isinstance(value, list) else [value]
+        if not values:
+            raise ValueError("at least one")
+        return tuple(parse(one) for one in values)
+
+    return parse_all
+
+
+def environment(value: Any) -> tuple[tuple[bytes, bytes], ...]:
+    if not isinstance(value, dict):
+        raise ValueError('a table: { NAME = "value" }')
+    pairs = []
+    for name, one in value.items():
+        if not isinstance(one, str) or "\0" in one or not name or "=" in name or "\0" in name:
+            raise ValueError(f'a table of texts: {{ NAME = "value" }}, not {name} = {one!r}')
+        pairs.append((name.encode("utf-8", "surrogateescape"), one.encode("utf-8", "surrogateescape")))
+    return tuple(pairs)
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of one table."""
+
+    name: str
+    parse: Callable[[Any], Any] | None
+    """None: a table of its own, or not served yet (`later`)."""
+    default: Any
+    meaning: str
+    interfaces: tuple[str, ...] = INTERFACES
+    example: str = ""
+    """As it is written in TOML."""
+    later: str = ""
+    """What to say of a key that this version knows of, and does not serve."""
+
+
+_LATER = "not available in this version"
+
+SERVER = (
+    Key("listen", many(listen), ("127.0.0.1:8000",), 'where: "127.0.0.1:8000", "[::1]:8000", "unix:/path", "fd:3"',
+        example='["127.0.0.1:8000"]'),
+    Key("concurrency", choice("event"), "event", "event: one event loop (single, fork, thread, prefork, threadpool: "
+        + _LATER + ")", example='"event"'),
+    Key("processes", count(0), 1, "how many server processes; only 1 in this version", example="1"),
+    Key("threads", None, None, "", later=_LATER),
+    Key("http", choice("auto", "httptools", "h11"), "auto", "the tokeniser: httptools (C) or h11 (pure Python)",
+        example='"auto"'),
+    Key("user", text, None, "drop to this user after binding, when started as root", example='"www-data"'),
+    Key("trusted_proxies", many(text), (), "whose Forwarded and X-Forwarded-* fields are believed: addresses, networks",
+        example='["127.0.0.1", "10.0.0.0/8"]'),
+    Key("grace", duration, 30.0, "how long requests in flight may take when the server is told to stop", example='"30s"'),
+    Key("limits", None, None, "see [server.limits]"),
+    Key("timeouts", None, None, "see [server.timeouts]"),
+)  # fmt: skip
+
+LIMITS = (
+    Key("request_line", size, 8 * 1024, "longest request line (414)", example='"8KiB"'),
+    Key("header_fields", size, 32 * 1024, "all header fields together (431)", example='"32KiB"'),
+    Key("header_count", count(1), 100, "how many header fields (431)", example="100"),
+    Key("content", size, 1 << 30, "request content (413); a route may say otherwise", example='"1GiB"'),
+    Key("connections", count(1), 10_000, "clients at the same time (503)", example="10000"),
+)
+
+TIMEOUTS = (
+    Key("header", duration, 10.0, "the whole head must have arrived (408)", example='"10s"'),
+    Key("idle", duration, 60.0, "between two requests on a kept connection", example='"60s"'),
+    Key("read", duration, 60.0, "between two reads of request content (408)", example='"60s"'),
+    Key("write", duration, 60.0, "for a client that does not take its response", example='"60s"'),
+)
+
+LOG = (
+    Key("access", lambda value: None if value is False else text(value), "-",
+        '"-" for stdout, a path, "syslog"; false for none', example='"-"'),
+    Key("format", text, "combined", "common | combined | json | a format of your own with {fields}",
+        example='"combined"'),
+    Key("error", text, "-", '"-" for stderr, a path, "syslog"', example='"-"'),
+)  # fmt: skip
+
+ROUTE = (
+    Key("path", text, None, 'a prefix at a segment boundary; "=/exact"; "*.php" by suffix', example='"/"'),
+    Key("interface", choice(*INTERFACES), None, "cgi | fastcgi | scgi | http | static", example='"cgi"'),
+    Key("hosts", many(text), (), "only for these hosts, compared without port", example='["example.org"]'),
+    Key("methods", many(text), (), "only these methods (405 for others)", example='["GET", "HEAD"]'),
+    Key("root", text, None, "a directory: of scripts (cgi), of files (static), the document root (fastcgi, scgi)",
+        ("cgi", "static", "fastcgi", "scgi"), example='"public"'),
+    Key("script", text, None, "one program for all paths below", ("cgi",), example='"hello.cgi"'),
+    Key("address", many(address), (), "workers that somebody else runs", ("fastcgi", "scgi", "http"),
+        example='["127.0.0.1:9000", "unix:/run/x.sock"]'),
+    Key("app", text, None, "an [apps.NAME] that the gateway runs", ("fastcgi", "scgi"), example='"hello"'),
+    Key("environment", environment, (), "meta-variables added for the script or worker", ("cgi", "fastcgi", "scgi"),
+        example='{ NAME = "value" }'),
+    Key("timeouts", None, None, "{ connect, response, read, total }", GATEWAY, example='{ response = "60s" }'),
+    Key("limits", None, None, "{ content }", example='{ content = "1GiB" }'),
+    Key("index", many(text), (), "names tried for a directory", ("fastcgi", "scgi", "cgi", "static"),
+        example='["index.php"]'),
+    Key("split", text, None, "SCRIPT_FILENAME ends after this suffix, the rest is PATH_INFO; the file must exist",
+        ("fastcgi", "scgi", "cgi"), example='".php"'),
+    Key("authorization", boolean, False, "whether HTTP_AUTHORIZATION is passed", ("cgi", "fastcgi", "scgi"),
+        example="false"),
+    Key("indexed_query", boolean, False, "whether a query without = becomes the script's arguments", ("cgi",),
+        example="false"),
+    Key("symlinks", choice("inside", "any", "none"), "inside", "which symbolic links are followed", ("static", "cgi"),
+        example='"inside"'),
+    Key("listing", boolean, False, "whether a directory without an index is listed", ("static",), example="false"),
+    Key("processes", count(1), 32, "scripts at the same time", ("cgi",), example="32"),
+    Key("queue", count(0), 128, "requests that may wait for a script", ("cgi",), example="128"),
+    Key("on_disconnect", choice("end", "continue"), "end", "what happens to a script when the client leaves", ("cgi",),
+        example='"end"'),
+    Key("keepalive", count(0), 32, "idle connections kept per address; 0 for none", ("fastcgi", "http"), example="32"),
+    Key("multiplex", None, None, "", ("fastcgi",), later=_LATER),
+    Key("request_buffering", boolean, True, "false: request content is streamed as it comes", ("fastcgi", "http"),
+        example="true"),
+    Key("strip_prefix", boolean, False, "whether the upstream sees the path without `path`", ("http",), example="false"),
+    Key("host", text, "client", 'Host that the upstream sees: "client", "upstream", or a name', ("http",),
+        example='"client"'),
+    Key("websocket", boolean, True, "whether Upgrade is passed", ("http",), example="true"),
+    Key("balance", choice("least-outstanding", "round-robin"), "least-outstanding", "how one of several addresses is chosen",
+        ("fastcgi", "scgi", "http"), example='"least-outstanding"'),
+    Key("health", None, None, "", ("fastcgi", "scgi", "http"), later=_LATER),
+)  # fmt: skip
+
+ROUTE_TIMEOUTS = (
+    Key("connect", duration, 5.0, "to connect to a worker", ("fastcgi", "scgi", "http"), example='"5s"'),
+    Key("response", duration, 60.0, "until the response head (504)", GATEWAY, example='"60s"'),
+    Key("read", duration, None, "between two reads of the response; as `response` if not set", GATEWAY, example='"60s"'),
+    Key("total", duration, 0.0, "the whole exchange; 0 for no bound", GATEWAY, example='"0"'),
+)
+ROUTE_LIMITS = (Key("content", size, None, "request content (413); as [server.limits] if not set", example='"1GiB"'),)
+
+APP = (
+    Key("command", many(text), None, "the program and its arguments; it gets its socket on descriptor 0",
+        example='["php-cgi"]'),
+    Key("interface", choice("fastcgi", "scgi"), None, "what the program speaks", example='"fastcgi"'),
+    Key("workers", None, 1, "how many processes", example="4"),
+    Key("environment", environment, (), "its environment, beside PATH; nothing else is inherited",
+        example='{ NAME = "value" }'),
+    Key("directory", text, None, "its working directory; that of the config file if not set", example='"."'),
+    Key("user", text, None, "run it as this user, when the gateway runs as root", example='"www-data"'),
+    Key("wsgi", None, None, "", later=_LATER + ": run the application with a FastCGI or SCGI server of its own "
+        "(flup) and name that as `command`"),
+    Key("asgi", None, None, "", later=_LATER),
+    Key("concurrency", None, None, "", later=_LATER),
+    Key("threads", None, None, "", later=_LATER),
+)  # fmt: skip

@@ -1,0 +1,282 @@
+"""From a request to its route and place: which worker, which script, which file.
+
+Promise: the most specific route wins, then the order in the file; a script's source is never served
+and a file that does not exist is never handed to a worker.
+Must never know: interfaces' code, connections. Next: `exchange.py`, which asks; `protocols/target.py`.
+
+Which route is more specific: an exact path, then a suffix, then the longest prefix. A route that
+names the request's host comes before one that names none.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+
+import msgspec
+
+from gateway.config import Kind, Route
+from gateway.errors import GatewayError, Side
+from protocols.message import RemoteProtocolError
+from protocols.target import Form, Place, Target, parse, split_prefix, split_suffix
+
+CACHE_ENTRIES = 4096
+CACHE_BYTES = 1024
+"""Targets up to this length are remembered; the cache is emptied when it is full."""
+BACKUPS = (b"~", b".bak", b".orig", b".swp", b".old", b".save", b".dpkg-dist", b".rpmsave")
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A route and where in it the request landed."""
+
+    route: Route
+    target: Target
+    place: Place
+    redirect: bytes = b""
+    """Where the client has to go instead: the path with a slash, for a directory."""
+
+
+class Router:
+    """The routes of one server, in the order in which they are tried."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self.routes = sorted(routes, key=_rank)
+        self._indexes = [r for r in self.routes if r.match.kind is Kind.SUFFIX and r.index and r.root]
+        """Suffix routes that answer for a directory, too: by a file in it that has the suffix."""
+        self._cache: dict[tuple[bytes, bytes], tuple[Target, list[Route], Found | None]] = {}
+
+    def resolve(self, method: bytes, host: bytes, raw_target: bytes) -> Found:
+        """Raises GatewayError 400, 403, 404, 405, 421 or 501."""
+        entry = self._cache.get((host, raw_target))
+        if entry is None:
+            entry = self._look_up(method, host, raw_target)
+        target, routes, found = entry
+        if self._indexes and target.path.endswith(b"/"):
+            routes = self.candidates(host, target)
+        route = routes[0]
+        if route.methods and method not in route.methods:
+            for route in routes:
+                if not route.methods or method in route.methods:
+                    return self._find(route, target)
+            raise _not_allowed(method, routes)
+        if found is not None:
+            return found
+        return self._find(route, target)
+
+    def _look_up(self, method: bytes, host: bytes, raw: bytes) -> tuple[Target, list[Route], Found | None]:
+        try:
+            target = parse(method, raw)
+        except RemoteProtocolError as error:
+            raise GatewayError(400, "bad-target", error.detail, side=Side.CLIENT) from None
+        if target.form is Form.AUTHORITY:
+            raise GatewayError(501, "connect", "CONNECT is for forward proxies", side=Side.CLIENT)
+        routes = self.candidates(host, target)
+        if not routes:
+            if any(route.hosts for route in self.routes) and not self.candidates(b"", target, any_host=True):
+                raise GatewayError(404, "no-route", f"no route for {_text(target.path)}", side=Side.CLIENT)
+            if any(route.hosts for route in self.routes):
+                raise GatewayError(
+                    421, "no-host", f"no route for host {_text(host)}", "add it to `hosts` of a route", side=Side.CLIENT
+                )
+            raise GatewayError(404, "no-route", f"no route for {_text(target.path)}", side=Side.CLIENT)
+        route = routes[0]
+        found = None
+        if route.root is None and route.interface != "static":  # the file system has no say
+            found = self._find(route, target)
+        entry = (target, routes, found)
+        if len(raw) + len(host) <= CACHE_BYTES:
+            if len(self._cache) >= CACHE_ENTRIES:
+                self._cache.clear()
+            self._cache[host, raw] = entry
+        return entry
+
+    def candidates(self, host: bytes, target: Target, *, any_host: bool = False) -> list[Route]:
+        """The routes that match, the best first; methods are not looked at."""
+        name = host_name(host)
+        path = target.path if target.form is not Form.ASTERISK else b"/"
+        return [
+            route
+            for route in self.routes
+            if (not route.hosts or any_host or name in route.hosts)
+            and (matches(route, path) or (route in self._indexes and _has_index(route, path)))
+        ]
+
+    def _find(self, route: Route, target: Target) -> Found:
+        if target.form is Form.ASTERISK:
+            raise GatewayError(501, "options", "OPTIONS * asks for the server itself", side=Side.CLIENT)
+        if target.encoded_slash and route.interface != "http":
+            raise GatewayError(404, "encoded-slash", f"%2F in the path {_text(target.raw)}", side=Side.CLIENT)
+        try:
+            return locate(route, target)
+        except GatewayError as error:
+            error.route = route.path
+            raise
+
+
+def _rank(route: Route) -> tuple[bool, int, int, int]:
+    kinds = {Kind.EXACT: 0, Kind.SUFFIX: 1, Kind.PREFIX: 2}
+    return (not route.hosts, kinds[route.match.kind], -len(route.match.value.rstrip(b"/")), route.number)
+
+
+def _has_index(route: Route, path: bytes) -> bool:
+    """Whether the path is a directory that one of the route's `index` files stands for."""
+    if not path.endswith(b"/"):
+        return False
+    directory = (route.root or b"").rstrip(b"/") + path
+    return any(name.endswith(route.match.value) and _mode(directory + name) is not None for name in route.index)
+
+
+def host_name(host: bytes) -> bytes:
+    """The host without its port, in lower case."""
+    name = host[: host.find(b"]") + 1] if host.startswith(b"[") else host.partition(b":")[0]
+    return name.lower()
+
+
+def matches(route: Route, path: bytes) -> bool:
+    """Whether a normalised path belongs to a route, hosts and methods aside."""
+    kind, value = route.match.kind, route.match.value
+    if kind is Kind.EXACT:
+        return path == value
+    if kind is Kind.SUFFIX:
+        return split_suffix(path, value) is not None
+    return split_prefix(path, value) is not None
+
+
+def locate(route: Route, target: Target) -> Found:
+    """Where in the route the path lands; looks at files. Raises GatewayError 403 or 404."""
+    path = target.path
+    root = route.root or b""
+    if route.match.kind is Kind.PREFIX:
+        split = split_prefix(path, route.match.value)
+        assert split is not None
+        prefix, rest = split
+    else:
+        prefix, rest = b"", path
+    if route.interface in ("http", "static"):
+        return Found(route, target, Place(prefix, rest, b"", root))
+    if route.script is not None:
+        name = path if route.match.kind is Kind.EXACT else prefix
+        return Found(route, target, Place(name, path[len(name) :], route.script, root))
+    if not root:
+        if route.match.kind is Kind.PREFIX:
+            return Found(route, target, Place(prefix, rest))
+        split = split_suffix(path, route.split or route.match.value)
+        name, rest = split if split is not None and route.match.kind is Kind.SUFFIX else (path, b"")
+        return Found(route, target, Place(name, rest))
+    if route.interface == "cgi":
+        return _locate_script(route, target, prefix, rest)
+    return _locate_document(route, target, prefix, rest)
+
+
+def _locate_script(route: Route, target: Target, prefix: bytes, rest: bytes) -> Found:
+    """The first file along the path, below a directory of scripts."""
+    root = route.root or b""
+    filename = root
+    segments = rest.split(b"/")[1:]
+    for number, segment in enumerate(segments):
+        if not segment:
+            break
+        _refuse_hidden(segment, target)
+        filename += b"/" + segment
+        mode = _mode(filename)
+        if mode is None:
+            raise _missing(target, f"there is no script {_text(filename)}")
+        if stat.S_ISDIR(mode):
+            continue
+        script = prefix + b"/" + b"/".join(segments[: number + 1])
+        return _script(route, target, script, target.path[len(script) :], filename)
+    for name in route.index:
+        if _mode(filename + b"/" + name) is not None:
+            if not target.path.endswith(b"/"):
+                return _with_slash(route, target)
+            return _script(route, target, target.path + name, b"", filename + b"/" + name)
+    raise GatewayError(
+        403, "directory", f"{_text(filename)} is a directory of scripts", "name a script, or set `index`", side=Side.CLIENT
+    )
+
+
+def _script(route: Route, target: Target, script: bytes, info: bytes, filename: bytes) -> Found:
+    mode = _mode(filename) or 0
+    if not stat.S_ISREG(mode):
+        raise GatewayError(403, "not-a-file", f"{_text(filename)} is no regular file", side=Side.CLIENT)
+    _check_links(route, filename)
+    if not mode & 0o111:
+        raise GatewayError(
+            403, "not-executable", f"{_text(filename)} is not executable", f"chmod +x {_text(filename)}",
+            side=Side.GATEWAY,
+        )  # fmt: skip
+    return Found(route, target, Place(script, info, filename, route.root or b""))
+
+
+def _locate_document(route: Route, target: Target, prefix: bytes, rest: bytes) -> Found:
+    """A file below the document root of a worker such as php-fpm: it has to exist (SEMANTICS 16)."""
+    root = route.root or b""
+    relative, info = rest, b""
+    if route.split is not None:
+        split = split_suffix(rest, route.split)
+        if split is not None:
+            relative, info = split
+    for segment in relative.split(b"/"):
+        _refuse_hidden(segment, target)
+    filename = root.rstrip(b"/") + relative
+    mode = _mode(filename.rstrip(b"/") or b"/")
+    if mode is not None and stat.S_ISDIR(mode):
+        for name in route.index:
+            if _mode(filename.rstrip(b"/") + b"/" + name) is not None:
+                if not target.path.endswith(b"/"):
+                    return _with_slash(route, target)
+                relative = relative.rstrip(b"/") + b"/" + name
+                return Found(route, target, Place(prefix + relative, info, root.rstrip(b"/") + relative, root))
+        raise _missing(target, f"{_text(filename)} is a directory, and none of `index` is in it")
+    if route.split is not None:
+        if mode is None or not stat.S_ISREG(mode) or filename.endswith(b"/"):
+            raise _missing(target, f"there is no file {_text(filename)}")
+        return Found(route, target, Place(prefix + relative, info, filename, root))
+    # without `split` the worker maps paths itself (a front controller): all below the prefix is PATH_INFO
+    return Found(route, target, Place(prefix, rest, b"", root))
+
+
+def _with_slash(route: Route, target: Target) -> Found:
+    path, mark, query = target.raw_path.partition(b"?")
+    return Found(route, target, Place(), path + b"/" + mark + query)
+
+
+def _mode(filename: bytes) -> int | None:
+    try:
+        return os.stat(filename).st_mode
+    except OSError:
+        return None
+
+
+def _check_links(route: Route, filename: bytes) -> None:
+    if route.symlinks == "any":
+        return
+    root = os.path.realpath(route.root or b"/")
+    real = os.path.realpath(filename)
+    straight = root + filename[len(route.root or b"") :]
+    if not real.startswith(root.rstrip(b"/") + b"/") or (route.symlinks == "none" and real != straight):
+        raise GatewayError(
+            403, "symlink", f"{_text(filename)} leads to {_text(real)}",
+            f"symlinks = {route.symlinks!r} forbids it; symlinks = \"any\" allows it", side=Side.GATEWAY,
+        )  # fmt: skip
+
+
+def _refuse_hidden(segment: bytes, target: Target) -> None:
+    if segment.startswith(b".") or segment.endswith(BACKUPS):
+        raise _missing(target, "hidden files and backup copies are neither run nor served")
+
+
+def _missing(target: Target, why: str) -> GatewayError:
+    return GatewayError(404, "no-file", f"{_text(target.path)}: {why}", side=Side.CLIENT)
+
+
+def _not_allowed(method: bytes, routes: Sequence[Route]) -> GatewayError:
+    allowed = b", ".join(sorted(set().union(*(route.methods for route in routes))))
+    return GatewayError(
+        405, "method", f"{_text(method)} is not among `methods`", side=Side.CLIENT, fields=((b"Allow", allowed),)
+    )
+
+
+def _text(octets: bytes) -> str:
+    return octets.decode("utf-8", "backslashreplace")

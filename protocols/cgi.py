@@ -1,0 +1,383 @@
+"""CGI/1.1 (RFC 3875): the meta-variables of a request, and the response of a script; both roles.
+
+Promise: one maker of meta-variables for CGI, FastCGI and SCGI; no variable twice; nothing that a
+client sends can pose as what the server or the route says. A response's framing is always certain.
+Must never know: processes, records, sockets. Next: `gateway/variables.py` and `gateway/interfaces/`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable
+from http import HTTPStatus
+from typing import TypeAlias
+
+import msgspec
+
+from protocols.chunked import ChunkedReader
+from protocols.fields import HOP_BY_HOP, Memo, tokens
+from protocols.message import (
+    END,
+    Content,
+    EndOfMessage,
+    FieldLine,
+    FieldLines,
+    LocalProtocolError,
+    RemoteProtocolError,
+    Request,
+    Response,
+)
+from protocols.target import Place, Target
+
+Sink: TypeAlias = Callable[[bytes, bytes], object]
+"""Takes the name and the value of one meta-variable."""
+
+# ---------------------------------------------------------------------- meta-variables (RFC 3875 4.1)
+
+
+class Peer(msgspec.Struct, frozen=True, gc=False):
+    """The two sides of a client's connection."""
+
+    remote_addr: bytes
+    """IPv6 without brackets; b"" for a client of a unix socket."""
+    remote_port: bytes
+    server_addr: bytes
+    server_port: bytes
+    https: bool
+
+
+def route_variables(
+    sink: Sink, *, software: bytes, document_root: bytes, environment: Iterable[tuple[bytes, bytes]]
+) -> None:
+    """What is constant for a route; its own `environment` wins over everything."""
+    environment = dict(environment)
+    for name, value in (
+        (b"GATEWAY_INTERFACE", b"CGI/1.1"),
+        (b"SERVER_SOFTWARE", software),
+        (b"DOCUMENT_ROOT", document_root),
+        (b"REDIRECT_STATUS", b"200"),  # php-cgi refuses to work without it
+    ):
+        if value and name not in environment:
+            sink(name, value)
+    for name, value in environment.items():
+        sink(name, value)
+
+
+def connection_variables(sink: Sink, peer: Peer) -> None:
+    """What is constant for a client's connection (4.1.8, 4.1.15). REMOTE_ADDR is empty for unix sockets."""
+    sink(b"REMOTE_ADDR", peer.remote_addr)
+    if peer.remote_port:
+        sink(b"REMOTE_PORT", peer.remote_port)
+    if peer.server_addr:
+        sink(b"SERVER_ADDR", peer.server_addr)
+    sink(b"SERVER_PORT", peer.server_port)
+    sink(b"REQUEST_SCHEME", b"https" if peer.https else b"http")
+    if peer.https:
+        sink(b"HTTPS", b"on")
+
+
+_AUTHORIZATION = b"HTTP_AUTHORIZATION"
+_CONNECTION = b"HTTP_CONNECTION"
+_NAME = re.compile(rb"[A-Za-z0-9-]+")
+_NEVER = HOP_BY_HOP | {b"content-length", b"proxy", b"expect"}
+"""Proxy: httpoxy. Expect: it was the server's to meet. Connection is kept apart: it names others."""
+
+
+def _variable(name: bytes) -> bytes:
+    """The meta-variable of a field name, b"" for one that never becomes one (SEMANTICS 13)."""
+    lower = name.lower()
+    if lower == b"connection":
+        return _CONNECTION
+    if lower == b"content-type":
+        return b"CONTENT_TYPE"
+    if lower in _NEVER or not _NAME.fullmatch(name):
+        return b""
+    return b"HTTP_" + name.upper().replace(b"-", b"_")
+
+
+_variables = Memo(_variable)
+
+
+def request_variables(
+    sink: Sink,
+    request: Request,
+    target: Target,
+    place: Place,
+    peer: Peer,
+    *,
+    content_length: int | None,
+    authorization: bool = False,
+    overridden: Collection[bytes] = (),
+    exchange_id: bytes = b"",
+) -> None:
+    """What is of this request; names in `overridden` were set by the route and stay away.
+
+    `content_length`: octets, None or 0 where there is no content.
+    """
+    host = request.host
+    if host:
+        # 4.1.14: without the port, an IPv6 address in its brackets
+        host = host[: host.find(b"]") + 1] if host[:1] == b"[" else host.partition(b":")[0]
+    values: dict[bytes, bytes] = {
+        b"REQUEST_METHOD": request.method,
+        b"REQUEST_URI": request.target,
+        b"SCRIPT_NAME": place.script_name,
+        b"QUERY_STRING": target.query,
+        b"SERVER_NAME": host or peer.server_addr,
+        b"SERVER_PROTOCOL": request.version,
+    }
+    if place.path_info:
+        values[b"PATH_INFO"] = place.path_info
+        if place.document_root:
+            values[b"PATH_TRANSLATED"] = place.path_translated
+    if place.script_filename:
+        values[b"SCRIPT_FILENAME"] = place.script_filename
+    if content_length:
+        values[b"CONTENT_LENGTH"] = b"%d" % content_length
+    if exchange_id:
+        values[b"EXCHANGE_ID"] = exchange_id
+    named: list[bytes] = []
+    for name, value in request.fields:
+        variable = _variables[name]
+        if not variable:
+            continue
+        if variable is _CONNECTION:
+            if value.lower() not in (b"keep-alive", b"close"):
+                named += tokens(value)
+        elif variable in values:
+            values[variable] += (b"; " if variable == b"HTTP_COOKIE" else b", ") + value
+        else:
+            values[variable] = value
+    if not authorization:
+        values.pop(_AUTHORIZATION, None)
+    for token in named:
+        values.pop(_variables[token], None)
+    for name in overridden:
+        values.pop(name, None)
+    for name, value in values.items():
+        sink(name, value)
+
+
+def meta_variables(
+    request: Request,
+    target: Target,
+    place: Place,
+    peer: Peer,
+    *,
+    software: bytes,
+    environment: Iterable[tuple[bytes, bytes]] = (),
+    content_length: int | None = None,
+    authorization: bool = False,
+    exchange_id: bytes = b"",
+) -> dict[bytes, bytes]:
+    """All meta-variables of one request, for callers without caches."""
+    fixed = dict(environment)
+    variables: dict[bytes, bytes] = {}
+    connection_variables(variables.__setitem__, peer)
+    request_variables(
+        variables.__setitem__, request, target, place, peer,
+        content_length=content_length, authorization=authorization, exchange_id=exchange_id,
+    )  # fmt: skip
+    route_variables(
+        variables.__setitem__, software=software, document_root=place.document_root, environment=fixed.items()
+    )
+    return variables
+
+
+# ---------------------------------------------------------------------- the response of a script (6)
+
+
+class LocalRedirect(msgspec.Struct, frozen=True, gc=False):
+    """The script wants another path of this server to answer instead (6.2.2)."""
+
+    target: bytes
+    """Path and query, as the script gave them."""
+
+
+ScriptEvent: TypeAlias = Response | LocalRedirect | Content | EndOfMessage
+
+_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*)")
+_STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
+_STATUS = re.compile(rb"(\d{3})(?:[ \t]+([^\x00-\x08\x0a-\x1f\x7f]*))?")
+_OK = 200
+_ONCE = {b"status": 0, b"location": 1, b"content-type": 2, b"content-length": 3, b"transfer-encoding": 4}
+_marks = Memo(lambda name: -1 if name.lower() in HOP_BY_HOP - {b"transfer-encoding"} else _ONCE.get(name.lower(), 9))
+
+
+def _quoted(line: bytes) -> str:
+    return repr(line[:80])[1:]
+
+
+class ScriptResponseReader:
+    """What a script prints: CGI's stdout, FastCGI's STDOUT, SCGI's answer.
+
+    After a RemoteProtocolError it must not be used again.
+    """
+
+    __slots__ = ("overrun", "_chunks", "_count", "_done", "_head", "_limit", "_nph", "_rest", "_scanned", "_to_head")
+
+    def __init__(
+        self,
+        *,
+        nph: bool = False,
+        head_limit_bytes: int = 65536,
+        count_limit: int = 200,
+        request_method: bytes = b"GET",
+    ) -> None:
+        self.overrun = False
+        """Whether octets beyond the script's Content-Length, or after a response without content, were cut."""
+        self._nph = nph
+        self._limit = head_limit_bytes
+        self._count = count_limit
+        self._to_head = request_method == b"HEAD"
+        self._head: bytes | None = b""
+        self._scanned = 0
+        self._rest: int | None = None  # octets of content still to come, None for an unknown number
+        self._done = False  # whether no (more) content may follow
+        self._chunks: ChunkedReader | None = None
+
+    def receive(self, octets: bytes) -> list[ScriptEvent]:
+        """Decode what was printed. Raises RemoteProtocolError where it can't become a response."""
+        events: list[ScriptEvent] = []
+        if self._head is not None:
+            arrived = self._head + octets if self._head else octets
+            end = _END_OF_HEAD.search(arrived, max(0, self._scanned - 3))
+            if arrived[:1] in (b"\n", b"\r") and (arrived[:1] == b"\n" or arrived[:2] == b"\r\n"):
+                raise RemoteProtocolError("the response begins with an empty line, where header fields were due", 502)
+            if end is None or end.start() > self._limit:
+                if len(arrived) > self._limit:
+                    raise RemoteProtocolError(
+                        f"no end of the header within {self._limit} octets; it begins with {_quoted(arrived)}", 502
+                    )
+                self._head = arrived
+                self._scanned = len(arrived)
+                return events
+            self._head = None
+            events.append(self._parse(arrived[: end.start()]))
+            octets = arrived[end.end() :]
+        if octets:
+            self._content(octets, events)
+        return events
+
+    def receive_eof(self) -> list[ScriptEvent]:
+        """The output has ended. Raises RemoteProtocolError if the response is not complete."""
+        if self._head is not None:
+            if not self._head:
+                raise RemoteProtocolError("it printed nothing", 502)
+            first = self._head.splitlines()[0]
+            raise RemoteProtocolError(f"its header has no end (an empty line); it begins with {_quoted(first)}", 502)
+        if self._chunks is not None:
+            raise RemoteProtocolError("its output ended before the last chunk", 502)
+        if self._rest:
+            raise RemoteProtocolError(f"its output ended {self._rest} octets before its Content-Length", 502)
+        return [END]
+
+    def _content(self, octets: bytes, events: list[ScriptEvent]) -> None:
+        if self._chunks is not None:
+            pieces, end, rest = self._chunks.receive(octets)
+            if end:
+                self._chunks = None
+                self._rest = 0
+                self.overrun = self.overrun or bool(rest)
+            if pieces and not self._done:
+                events.append(Content(b"".join(pieces)))
+            return
+        if self._done:
+            self.overrun = self.overrun or not self._to_head
+            return
+        rest_bytes = self._rest
+        if rest_bytes is not None:
+            if len(octets) > rest_bytes:
+                self.overrun = True
+                octets = octets[:rest_bytes]
+            self._rest = rest_bytes - len(octets)
+            if not octets:
+                return
+        events.append(Content(octets))
+
+    def _parse(self, head: bytes) -> Response | LocalRedirect:
+        lines = head.split(b"\n")
+        if len(lines) > self._count:
+            raise RemoteProtocolError(f"more than {self._count} header fields", 502)
+        status, reason = 0, b""
+        # all servers take a status line for a Status field (SEMANTICS 23); of an NPH script it is asked
+        if lines[0].startswith(b"HTTP/"):
+            match = _STATUS_LINE.fullmatch(lines[0].rstrip(b"\r"))
+            if match is None:
+                raise RemoteProtocolError(f"malformed status line: {_quoted(lines[0])}", 502)
+            status, reason = int(match[1]), match[2] or b""
+            del lines[0]
+        elif self._nph:
+            raise RemoteProtocolError(f"an nph- script has to print a status line, not {_quoted(lines[0])}", 502)
+        special: list[bytes | None] = [None, None, None, None, None]
+        fields: list[FieldLine] = []
+        for line in lines:
+            if line.endswith(b"\r"):
+                line = line[:-1]
+            field = _FIELD.fullmatch(line)
+            if field is None:
+                raise RemoteProtocolError(f"malformed header field: {_quoted(line)}", 502)
+            name, value = field.groups()
+            value = value.rstrip(b" \t")
+            mark = _marks[name]
+            if mark == 9:
+                fields.append((name, value))
+            elif mark >= 0:
+                if special[mark] is not None:
+                    raise RemoteProtocolError(f"{name.decode()} is given twice", 502)
+                special[mark] = value
+                if 1 <= mark <= 2:
+                    fields.append((name, value))
+        return self._response(status, reason, special, fields)
+
+    def _response(
+        self, status: int, reason: bytes, special: list[bytes | None], fields: list[FieldLine]
+    ) -> Response | LocalRedirect:
+        given, location, kind, length_value, coding = special
+        if given is not None:
+            match = _STATUS.fullmatch(given)
+            if match is None:
+                raise RemoteProtocolError(f"malformed Status: {_quoted(given)}", 502)
+            status, reason = int(match[1]), match[2] or b""
+        elif location is not None and not status:
+            if location.startswith(b"/") and not location.startswith(b"//") and len(fields) == 1 and not length_value:
+                self._done = True
+                return LocalRedirect(location)
+            status = 302
+        if not status:
+            if kind is None:
+                raise RemoteProtocolError("none of Content-Type, Location and Status is among its header fields", 502)
+            status = _OK
+        if not 200 <= status <= 599:
+            raise RemoteProtocolError(f"a script can't answer with status {status}", 502)
+        length: int | None = None
+        if length_value is not None and coding is None:
+            if not length_value.isdigit() or len(length_value) > 19:
+                raise RemoteProtocolError(f"Content-Length is {_quoted(length_value)}, not a number of octets", 502)
+            length = int(length_value)
+        if coding is not None:
+            if tokens(coding) != [b"chunked"]:
+                raise RemoteProtocolError(f"Transfer-Encoding is {_quoted(coding)}", 502)
+            self._chunks = ChunkedReader()
+        if self._to_head or status in (204, 304):
+            if length is not None and status != 204:
+                fields.append((b"Content-Length", b"%d" % length))
+            self._done = True
+            return Response(status, fields, reason, 0)
+        self._rest = length
+        return Response(status, fields, reason, length)
+
+
+def encode_head(status: int, reason: bytes, fields: FieldLines) -> bytes:
+    """The head of a script's response, `Status` first: what an application prints.
+
+    Raises LocalProtocolError for CR, LF or NUL inside a line.
+    """
+    if not reason:
+        reason = HTTPStatus(status).phrase.encode() if status in HTTPStatus._value2member_map_ else b""
+    lines = [b"Status: %d %b" % (status, reason), *(b"%b: %b" % line for line in fields)]
+    head = b"\r\n".join(lines)
+    if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1 or b"\0" in head:
+        raise LocalProtocolError("CR, LF or NUL inside a header field")
+    return head + b"\r\n\r\n"
