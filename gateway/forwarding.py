@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from protocols.cgi import Peer
 from protocols.fields import all_values, first
+from protocols.http1 import encode_lines
 from protocols.message import FieldLine, Request
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Forwarding:
     def __init__(self, trusted: Sequence[Network]) -> None:
         self.networks = tuple(trusted)
         self._trusted: dict[bytes, bool] = {}
-        self._lines: dict[tuple[Peer, bytes], list[FieldLine]] = {}
+        self._lines: dict[tuple[Peer, bytes], bytes] = {}
 
     def trusts(self, peer: Peer) -> bool:
         return bool(self.networks) and self._trusts_address(peer.remote_addr)
@@ -48,7 +49,7 @@ class Forwarding:
 
     def effective(self, peer: Peer, request: Request) -> Peer:
         """The client as a trusted proxy tells it: the last address in the chain that is not our own."""
-        if not self.trusts(peer):
+        if not self.networks or not self.trusts(peer):
             return peer
         addr, port = peer.remote_addr, peer.remote_port
         for address in reversed(_chain(request)):
@@ -59,24 +60,24 @@ class Forwarding:
         https = proto.lower() == b"https" if proto else peer.https
         return Peer(addr, port, peer.server_addr, b"443" if https and not peer.https else peer.server_port, https)
 
-    def fields(self, exchange: Exchange) -> list[FieldLine]:
-        """What an origin server is told of the client."""
+    def lines(self, exchange: Exchange) -> bytes:
+        """What an origin server is told of the client, as lines with their CRLF."""
         direct = exchange.client.peer
-        request = exchange.request
-        if self.trusts(direct):
-            lines = self._trusted_lines(exchange, direct)
+        if self.networks and self.trusts(direct):
+            lines = encode_lines(self._trusted_lines(exchange, direct))
         else:
-            key = (direct, request.host)
+            key = (direct, exchange.request.host)
             known = self._lines.get(key)
             if known is None:
                 if len(self._lines) >= _CACHE:
                     self._lines.clear()
+                addr = direct.remote_addr
                 scheme = b"https" if direct.https else b"http"
-                known = self._lines[key] = _lines(
-                    direct.remote_addr or b"unknown", _node(direct.remote_addr), scheme, request.host
+                known = self._lines[key] = encode_lines(
+                    _lines(addr or b"unknown", _node(addr), scheme, exchange.request.host)
                 )
             lines = known
-        return [*lines, (b"X-Request-Id", exchange.id)]
+        return b"%bX-Request-Id: %b\r\n" % (lines, exchange.id)
 
     def _trusted_lines(self, exchange: Exchange, direct: Peer) -> list[FieldLine]:
         request = exchange.request

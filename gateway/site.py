@@ -19,7 +19,7 @@ from gateway.observe.access_log import AccessLog, AccessRecord
 from gateway.observe.error_log import ErrorLog, StderrLog
 from gateway.pages import error_page
 from protocols.cgi import Peer
-from protocols.fields import first, http_date, lower
+from protocols.fields import first, http_date
 from protocols.http1 import HeadLimits, Tokeniser
 from protocols.message import FieldLine, Request, Response
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from gateway.routing import Router
 
 SOFTWARE = f"gateway-suite/{__version__}".encode()
+SERVER = b"Server: gateway-suite\r\n"
+"""The line Server, for responses whose origin gave none."""
 
 
 class Interface(Protocol):
@@ -89,8 +91,10 @@ class Site:
         """How many exchanges are under way; the drain waits for 0."""
         self.draining = False
         self.wall = 0.0
-        self.date: FieldLine = (b"Date", b"")
+        self.date = b""
+        """The line Date, for responses whose origin gave none."""
         self.software = SOFTWARE
+        self.server = SERVER
         self._prefix = b"%x-" % (time.time_ns() >> 20)
         self._count = 0
         self.tick(turn.now, time.time())
@@ -98,7 +102,7 @@ class Site:
     def tick(self, now: float, wall: float) -> None:
         """Called at every sweep with the driver's clock and the wall clock, both in seconds."""
         if int(wall) != int(self.wall):
-            self.date = (b"Date", http_date(int(wall)))
+            self.date = b"Date: %b\r\n" % http_date(int(wall))
             if self.access_log is not None:
                 self.access_log.flush()
             self.error_log.flush()
@@ -123,7 +127,7 @@ class Site:
 
     def new_exchange_id(self, peer: Peer, request: Request) -> bytes:
         """A trusted proxy's own id, or a new one: unique in this process's life and beyond."""
-        if self.forwarding.trusts(peer):
+        if self.forwarding.networks and self.forwarding.trusts(peer):
             given = first(request.fields, b"x-request-id")
             if given and len(given) <= 128 and given.isascii() and given.replace(b"-", b"").isalnum():
                 return given
@@ -131,24 +135,6 @@ class Site:
         return b"%s%x" % (self._prefix, self._count)
 
     # ------------------------------------------------------------------ responses
-
-    def complete(self, response: Response) -> Response:
-        """Date and Server where the origin gave none (RFC 9110 6.6.1, 10.2.4)."""
-        dated = named = False
-        for line in response.fields:
-            name = lower(line[0])
-            if name == b"date":
-                dated = True
-            elif name == b"server":
-                named = True
-        if dated and named:
-            return response
-        fields = list(response.fields)
-        if not dated:
-            fields.append(self.date)
-        if not named:
-            fields.append(_SERVER)
-        return Response(response.status, fields, response.reason, response.length)
 
     def error_response(self, exchange: Exchange, error: GatewayError) -> tuple[Response, bytes]:
         """A short, plain page: status, what it means for the reader, the exchange id."""
@@ -212,6 +198,3 @@ class Site:
 
 def route_name(exchange: Exchange) -> str:
     return exchange.found.route.path if exchange.found is not None else "-"
-
-
-_SERVER: FieldLine = (b"Server", b"gateway-suite")

@@ -34,15 +34,16 @@ class Memo(dict[bytes, T]):
     ENTRIES = 2048
     KEY_BYTES = 128
 
-    __slots__ = ("_compute",)
+    __slots__ = ("_compute", "_key_bytes")
 
-    def __init__(self, compute: Callable[[bytes], T]) -> None:
+    def __init__(self, compute: Callable[[bytes], T], key_bytes: int = KEY_BYTES) -> None:
         super().__init__()
         self._compute = compute
+        self._key_bytes = key_bytes
 
     def __missing__(self, key: bytes) -> T:
         answer = self._compute(key)
-        if len(key) <= self.KEY_BYTES:
+        if len(key) <= self._key_bytes:
             if len(self) >= self.ENTRIES:
                 self.clear()
             self[key] = answer

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import enum
 from http import HTTPStatus
+from typing import TypeAlias
+
+import msgspec
 
 from protocols import http1_grammar as grammar
 from protocols.chunked import ChunkedReader
@@ -17,14 +20,17 @@ from protocols.fields import Memo, one_length, tokens
 from protocols.http1_framing import (
     CODING,
     CONNECTION,
+    DATE,
     LENGTH,
+    SERVER,
     ContentReader,
     ContentWriter,
     Framing,
+    Section,
     check_coding,
-    control,
     explain_refusal,
     marks,
+    sections_of,
 )
 from protocols.http1_head import REQUEST, RESPONSE, HeadBuffer, HeadLimits
 from protocols.http1_tokeniser import Tokeniser, tokeniser
@@ -48,6 +54,7 @@ __all__ = [
     "ResponseReader",
     "ResponseWriter",
     "Tokeniser",
+    "encode_lines",
     "tokeniser",
 ]
 
@@ -74,11 +81,11 @@ _HEAD, _CONTENT, _DONE, _BROKEN = Reading
 class RequestReader:
     """What a client sends, one message at a time. Whoever raised RemoteProtocolError goes on doing so."""
 
-    __slots__ = ("state", "_buffer", "_content", "_split")
+    __slots__ = ("state", "_buffer", "_content", "_sections")
 
     def __init__(self, tokeniser: Tokeniser, limits: HeadLimits = HeadLimits()) -> None:  # noqa: B008 (frozen)
         self.state = _HEAD
-        self._split = tokeniser.split_request
+        self._sections = sections_of(tokeniser).requests
         self._buffer = HeadBuffer(REQUEST, limits)
         self._content = ContentReader(limits)
 
@@ -120,9 +127,13 @@ class RequestReader:
                 raise RemoteProtocolError(_AFTER_A_BREACH)
             raise LocalProtocolError("the current message has not ended")
         self.state = _HEAD
-        held = bytes(self._buffer.arrived)
-        self._buffer.restart()
-        return self.receive(held) if held else []
+        buffer = self._buffer
+        if not buffer.arrived:
+            buffer.restart()
+            return []
+        held = bytes(buffer.arrived)
+        buffer.restart()
+        return self.receive(held)
 
     def receive_eof(self) -> None:
         """The client will send nothing more. Raises RemoteProtocolError inside a message."""
@@ -144,30 +155,18 @@ class RequestReader:
             return []
         method, target, version, section = match.groups()
         try:
-            fields = self._split(section)
+            known = self._sections[section]
         except RemoteProtocolError:
             explain_refusal(section, version)
             raise
-        declared, coding, options, hosts, expect, upgrade = control(fields)
-        length: int | None = 0
-        if coding is not None:
-            check_coding(coding, declared, version)
-            fields = _coding_in_one_case(fields)
-            length = None
-        elif declared is not None:
-            length = one_length(declared)
-        host = _authority(method, target, version, hosts)
-        if version == b"HTTP/1.0":  # RFC 9110 7.8, 10.1.1: Upgrade and Expect are ignored in 1.0
-            expects_continue = False
-            upgrade = None
-            keep_alive = b"keep-alive" in options and b"close" not in options
-        else:
-            expects_continue = expect is not None and _expects_continue(expect) and length != 0
-            keep_alive = b"close" not in options
-            if upgrade is not None and b"upgrade" not in options:
-                upgrade = None
+        meaning = known.meaning.get(version)
+        if meaning is None:
+            meaning = known.meaning[version] = _request_meaning(known, version)
+        fields, host, length, keep_alive, expects_continue, upgrade = meaning
+        if target[0] != _SLASH:
+            host = _authority(method, target, host)
         request = Request(
-            method, target, fields, version, host, length, keep_alive, expects_continue, upgrade or b""
+            method, target, fields, version, host, length, keep_alive, expects_continue, upgrade, known.derived
         )
         rest = match.string[match.end() :]
         if length == 0:
@@ -188,8 +187,21 @@ class RequestReader:
             self._buffer.arrived += rest
 
 
-def _authority(method: bytes, target: bytes, version: bytes, hosts: list[bytes]) -> bytes:
-    """The host and port asked for (RFC 9112 3.2, 3.3), b"" if HTTP/1.0 says nothing."""
+_RequestMeaning: TypeAlias = tuple[list[FieldLine], bytes, int | None, bool, bool, bytes]
+"""Fields, host, length, keep_alive, expects_continue, upgrade of a Request."""
+
+
+def _request_meaning(section: Section, version: bytes) -> _RequestMeaning:
+    """What a header section says of its request. Raises RemoteProtocolError."""
+    fields = section.fields
+    declared, coding, options, hosts, expect, upgrade = section.control
+    length: int | None = 0
+    if coding is not None:
+        check_coding(coding, declared, version)
+        fields = _coding_in_one_case(fields)
+        length = None
+    elif declared is not None:
+        length = one_length(declared)
     host = hosts[0] if hosts else b""
     if not hosts and version != b"HTTP/1.0":
         raise RemoteProtocolError("no Host")
@@ -197,7 +209,18 @@ def _authority(method: bytes, target: bytes, version: bytes, hosts: list[bytes])
         raise RemoteProtocolError("more than one Host")
     if not _valid_host[host]:
         raise RemoteProtocolError(f"Host is {host[:60]!r}, not a name or address and a port")
-    if target[0] == _SLASH or target == b"*":
+    if version == b"HTTP/1.0":  # RFC 9110 7.8, 10.1.1: Upgrade and Expect are ignored in 1.0
+        keep_alive = b"keep-alive" in options and b"close" not in options
+        return fields, host, length, keep_alive, False, b""
+    expects_continue = expect is not None and _expects_continue(expect) and length != 0
+    if upgrade is None or b"upgrade" not in options:
+        upgrade = b""
+    return fields, host, length, b"close" not in options, expects_continue, upgrade
+
+
+def _authority(method: bytes, target: bytes, host: bytes) -> bytes:
+    """The host and port asked for where the target is not in origin-form (RFC 9112 3.2, 3.3)."""
+    if target == b"*":
         return host
     if method == b"CONNECT":
         if grammar.AUTHORITY_FORM.fullmatch(target):
@@ -230,13 +253,13 @@ def _expects_continue(expect: bytes) -> bool:
 class ResponseReader:
     """What an origin server answers. Whoever raised RemoteProtocolError goes on doing so."""
 
-    __slots__ = ("held", "state", "_buffer", "_content", "_split", "_to_head")
+    __slots__ = ("held", "state", "_buffer", "_content", "_sections", "_to_head")
 
     def __init__(self, tokeniser: Tokeniser, limits: HeadLimits = HeadLimits()) -> None:  # noqa: B008 (frozen)
         self.state = _DONE
         self.held = 0
         """Octets that came when nothing was awaited: the connection must not be used again."""
-        self._split = tokeniser.split_response
+        self._sections = sections_of(tokeniser).responses
         self._buffer = HeadBuffer(RESPONSE, limits)
         self._content = ContentReader(limits)
         self._to_head = False
@@ -294,19 +317,15 @@ class ResponseReader:
             return None
         version, status_digits, reason, section = match.groups()
         try:
-            fields = self._split(section)
+            known = self._sections[section]
         except RemoteProtocolError:
             explain_refusal(section, version)
             raise
-        declared, coding, options, *_ = control(fields)
+        meaning = known.meaning.get(version)
+        if meaning is None:
+            meaning = known.meaning[version] = _response_meaning(known, version)
+        fields, length, chunked, keep_alive = meaning
         status = int(status_digits)
-        length: int | None = None
-        if coding is not None:
-            check_coding(coding, declared, version)
-            fields = _coding_in_one_case(fields)
-        elif declared is not None:
-            length = one_length(declared)
-        keep_alive = b"close" not in options and (version != b"HTTP/1.0" or b"keep-alive" in options)
         rest = match.string[match.end() :]
         if status < 200 and status != 101:  # RFC 9110 15.2: a final response follows
             events.append(Response(status, fields, reason or b"", 0, keep_alive))
@@ -318,10 +337,10 @@ class ResponseReader:
         elif self._to_head or status == 204 or status == 304:  # RFC 9112 6.3
             length = 0
         else:
-            if length is None and coding is None:
+            if length is None and not chunked:
                 keep_alive = False
-            self._content.begin(length, chunked=coding is not None)
-        events.append(Response(status, fields, reason or b"", length, keep_alive))
+            self._content.begin(length, chunked=chunked)
+        events.append(Response(status, fields, reason or b"", length, keep_alive, known.derived))
         if length == 0:
             self.state = _DONE
             events.append(END)
@@ -330,9 +349,23 @@ class ResponseReader:
         return rest
 
 
+def _response_meaning(section: Section, version: bytes) -> tuple[list[FieldLine], int | None, bool, bool]:
+    """Fields, length, whether it is chunked, and keep_alive of a response. Raises RemoteProtocolError."""
+    fields = section.fields
+    declared, coding, options = section.control[:3]
+    length: int | None = None
+    if coding is not None:
+        check_coding(coding, declared, version)
+        fields = _coding_in_one_case(fields)
+    elif declared is not None:
+        length = one_length(declared)
+    keep_alive = b"close" not in options and (version != b"HTTP/1.0" or b"keep-alive" in options)
+    return fields, length, coding is not None, keep_alive
+
+
 # ---------------------------------------------------------------------- writing, both roles
 
-_STATUS_LINES = {int(status): f"HTTP/1.1 {int(status)} {status.phrase}".encode() for status in HTTPStatus}
+_STATUS_LINES = {int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
@@ -344,17 +377,61 @@ def _status_line(response: Response) -> bytes:
             return known
     if not 100 <= status <= 999:
         raise LocalProtocolError(f"{status} is no status")
-    return b"HTTP/1.1 %d %b" % (status, response.reason)
+    if grammar.NOT_IN_REASON.search(response.reason):
+        raise LocalProtocolError("CR, LF or NUL inside a reason phrase")
+    return b"HTTP/1.1 %d %b\r\n" % (status, response.reason)
 
 
-def _head(lines: list[bytes]) -> bytes:
-    """A head from its lines. Raises LocalProtocolError if one of them has a line end or NUL in it."""
-    lines += (b"", b"")
-    octets = b"\r\n".join(lines)
-    ends = len(lines) - 1
-    if octets.count(b"\n") != ends or octets.count(b"\r") != ends or b"\0" in octets:
+class _Block(msgspec.Struct, frozen=True):
+    """The field lines of a response in one piece, those that frame its content apart."""
+
+    octets: bytes
+    """Each line with its CRLF."""
+    declared: bytes | None
+    """The value of Content-Length."""
+    connection: bool
+    dated: bool
+    named: bool
+    """Whether Connection, Date and Server are there."""
+
+
+def encode_lines(fields: FieldLines) -> bytes:
+    """Field lines, each with its CRLF. Raises LocalProtocolError if one has a line end or NUL in it."""
+    octets = b"".join([b"%b: %b\r\n" % line for line in fields])
+    count = len(fields)
+    if octets.count(b"\n") != count or octets.count(b"\r") != count or b"\0" in octets:
         raise LocalProtocolError("CR, LF or NUL inside a line of a head")
     return octets
+
+
+def _block(response: Response) -> _Block:
+    derived = response.derived
+    known: _Block | None = derived.get(_Block) if derived is not None else None
+    if known is not None:
+        return known
+    declared: bytes | None = None
+    connection = dated = named = False
+    lines: list[FieldLine] = []
+    for line in response.fields:
+        mark = marks[line[0]]
+        if mark == LENGTH:
+            if declared is not None:
+                raise LocalProtocolError("more than one Content-Length")
+            declared = line[1]
+            continue
+        if mark == CODING:
+            raise LocalProtocolError("Transfer-Encoding among the fields of a response")
+        if mark == CONNECTION:
+            connection = True
+        elif mark == DATE:
+            dated = True
+        elif mark == SERVER:
+            named = True
+        lines.append(line)
+    block = _Block(encode_lines(lines), declared, connection, dated, named)
+    if derived is not None:
+        derived[_Block] = block
+    return block
 
 
 class ResponseWriter:
@@ -380,60 +457,57 @@ class ResponseWriter:
         """A 1xx that is no 101: nothing for clients of HTTP/1.0 (RFC 9110 15.2)."""
         if not self._modern:
             return b""
-        lines = [_status_line(response)]
-        lines += [b": ".join(line) for line in response.fields if marks[line[0]] not in (LENGTH, CODING)]
-        return _head(lines)
+        fields = [line for line in response.fields if marks[line[0]] not in (LENGTH, CODING)]
+        return _status_line(response) + encode_lines(fields) + b"\r\n"
 
-    def head(self, response: Response) -> bytes:
+    def head(self, response: Response, date: bytes = b"", server: bytes = b"") -> bytes:
         """The head; framing and Connection are decided here (RFC 9112 6, 9.3).
 
+        `date` and `server` are whole lines, for where the response has none (RFC 9110 6.6.1, 10.2.4).
         A Content-Length among the fields stays where there is no content to frame (HEAD, 304), goes
         where it may not be (204), and has to agree with `response.length` everywhere else. After 101
         content passes as it is. Raises LocalProtocolError for fields that contradict the framing.
         """
-        status, fields, length = response.status, response.fields, response.length
-        declared: bytes | None = None
-        for name, value in fields:
-            mark = marks[name]
-            if mark == LENGTH:
-                if declared is not None:
-                    raise LocalProtocolError("more than one Content-Length")
-                declared = value
-            elif mark == CODING or (mark == CONNECTION and status != 101):
-                raise LocalProtocolError(f"{name.decode('latin-1')} among the fields of a response")
-        if declared is not None and (status == 204 or status == 101):  # RFC 9110 8.6
-            fields = [line for line in fields if marks[line[0]] != LENGTH]
-        lines = [_status_line(response)]
-        lines += [b": ".join(line) for line in fields]
+        status, length = response.status, response.length
+        block = _block(response)
+        declared = block.declared
+        octets = _status_line(response) + block.octets
+        if not block.dated:
+            octets += date
+        if not block.named:
+            octets += server
         if status == 101:
             self._content.begin(Framing.RAW)
             self.close_delimited = True
             self.keep_alive = False
-            return _head(lines)
+            return octets + b"\r\n"
+        if block.connection:
+            raise LocalProtocolError("Connection among the fields of a response")
         if self._to_head or status == 204 or status == 304:
             self._content.begin(Framing.NONE)
-            if declared is None and length and status != 204 and status != 304:
-                lines.append(b"Content-Length: %d" % length)
+            if status != 204 and declared is not None:
+                octets += b"Content-Length: %b\r\n" % declared
+            elif length and status != 204 and status != 304:
+                octets += b"Content-Length: %d\r\n" % length
         elif length is not None:
             self._content.begin(Framing.LENGTH, length)
-            if declared is None:
-                lines.append(b"Content-Length: %d" % length)
-            elif not declared.isdigit() or int(declared) != length:
+            if declared is not None and (not declared.isdigit() or int(declared) != length):
                 raise LocalProtocolError(f"Content-Length is {declared[:40]!r}, the length {length}")
+            octets += b"Content-Length: %d\r\n" % length
         elif declared is not None:
             raise LocalProtocolError("Content-Length for content of unknown length")
         elif self._modern:
             self._content.begin(Framing.CHUNKED)
-            lines.append(b"Transfer-Encoding: chunked")
+            octets += b"Transfer-Encoding: chunked\r\n"
         else:
             self._content.begin(Framing.RAW)
             self.close_delimited = True
             self.keep_alive = False
         if not self.keep_alive:
-            lines.append(b"Connection: close")
-        elif not self._modern:
-            lines.append(b"Connection: keep-alive")
-        return _head(lines)
+            return octets + b"Connection: close\r\n\r\n"
+        if not self._modern:
+            return octets + b"Connection: keep-alive\r\n\r\n"
+        return octets + b"\r\n"
 
     def content(self, octets: bytes) -> list[bytes]:
         """Pieces to write, none where the response has no content (HEAD, 204, 304).
@@ -472,22 +546,23 @@ class RequestWriter:
 
         Raises LocalProtocolError for fields, a method or a target that would break the message.
         """
-        lines = [b"%b %b HTTP/1.1" % (method, target)]
-        if not grammar.REQUEST_LINE.fullmatch(lines[0] + b"\r\n"):
-            raise LocalProtocolError(f"no request-line: {lines[0][:60]!r}")
         for name, _ in fields:
-            mark = marks[name]
-            if mark in (LENGTH, CODING):
+            if marks[name] in (LENGTH, CODING):
                 raise LocalProtocolError(f"{name.decode('latin-1')} among the fields of a request")
-        lines += [b": ".join(line) for line in fields]
+        return self.head_of(method, target, encode_lines(fields), length)
+
+    def head_of(self, method: bytes, target: bytes, lines: bytes, length: int | None) -> bytes:
+        """The same from lines that `encode_lines` made, which have no framing field among them."""
+        start = b"%b %b HTTP/1.1\r\n" % (method, target)
+        if not grammar.REQUEST_LINE.fullmatch(start):
+            raise LocalProtocolError(f"no request-line: {start[:60]!r}")
         if length is None:
             self._content.begin(Framing.CHUNKED)
-            lines.append(b"Transfer-Encoding: chunked")
-        else:
-            self._content.begin(Framing.LENGTH, length)
-            if length or method in _WITH_CONTENT:  # RFC 9110 8.6
-                lines.append(b"Content-Length: %d" % length)
-        return _head(lines)
+            return start + lines + b"Transfer-Encoding: chunked\r\n\r\n"
+        self._content.begin(Framing.LENGTH, length)
+        if length or method in _WITH_CONTENT:  # RFC 9110 8.6
+            return start + lines + b"Content-Length: %d\r\n\r\n" % length
+        return start + lines + b"\r\n"
 
     def content(self, octets: bytes) -> list[bytes]:
         """Pieces to write. Raises LocalProtocolError for more octets than were declared."""

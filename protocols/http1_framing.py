@@ -7,15 +7,19 @@ Must never know: start-lines, roles, which engine splits the lines. Next: `chunk
 from __future__ import annotations
 
 import enum
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+import msgspec
 
 from protocols import http1_grammar as grammar
 from protocols.chunked import ChunkedReader, encode_chunk, encode_last_chunk
 from protocols.fields import Memo, one_length, tokens
 from protocols.http1_head import HeadLimits
+from protocols.http1_tokeniser import Tokeniser
 from protocols.message import (
     END,
     Content,
+    Derived,
     EndOfMessage,
     Event,
     FieldLine,
@@ -24,10 +28,10 @@ from protocols.message import (
     RemoteProtocolError,
 )
 
-HOST, LENGTH, CODING, CONNECTION, EXPECT, UPGRADE = range(1, 7)
+HOST, LENGTH, CODING, CONNECTION, EXPECT, UPGRADE, DATE, SERVER = range(1, 9)
 _MARKS = {
     b"host": HOST, b"content-length": LENGTH, b"transfer-encoding": CODING,
-    b"connection": CONNECTION, b"expect": EXPECT, b"upgrade": UPGRADE,
+    b"connection": CONNECTION, b"expect": EXPECT, b"upgrade": UPGRADE, b"date": DATE, b"server": SERVER,
 }  # fmt: skip
 marks = Memo(lambda name: _MARKS.get(name.lower(), 0))
 """Field name, in any case -> one of the numbers above, 0 for all others."""
@@ -64,9 +68,47 @@ def control(fields: list[FieldLine]) -> Control:
             coding = value if coding is None else coding + b", " + value
         elif mark == EXPECT:
             expect = value if expect is None else expect + b", " + value
-        else:
+        elif mark == UPGRADE:
             upgrade = value if upgrade is None else upgrade + b", " + value
     return length, coding, options, hosts, expect, upgrade
+
+
+class Section(msgspec.Struct, frozen=True):
+    """A header section, split and looked through."""
+
+    fields: list[FieldLine]
+    control: Control
+    derived: Derived
+    meaning: dict[bytes, Any]
+    """What `http1.py` made of it, by the version of the message."""
+
+
+SECTION_BYTES = 1024
+"""Sections up to this are remembered: those of one client, or of one worker, are the same for request
+after request."""
+
+
+class Sections:
+    """What one tokeniser has split, by the octets of the section."""
+
+    def __init__(self, tokeniser: Tokeniser) -> None:
+        self.requests = Memo(lambda section: _section(tokeniser.split_request(section)), SECTION_BYTES)
+        self.responses = Memo(lambda section: _section(tokeniser.split_response(section)), SECTION_BYTES)
+
+
+def _section(fields: list[FieldLine]) -> Section:
+    return Section(fields, control(fields), {}, {})
+
+
+_known: dict[int, tuple[Tokeniser, Sections]] = {}
+
+
+def sections_of(tokeniser: Tokeniser) -> Sections:
+    """The one memory of a tokeniser, shared by all connections that use it."""
+    known = _known.get(id(tokeniser))
+    if known is None:
+        known = _known[id(tokeniser)] = (tokeniser, Sections(tokeniser))
+    return known[1]
 
 
 def check_coding(coding: bytes, length: bytes | None, version: bytes) -> None:

@@ -70,3 +70,6 @@ AUTHORITY_FORM = re.compile(rb"(?:" + _IP_LITERAL + rb"|" + _REG_NAME + rb"++):[
 _CHUNK_EXT = rb"(?:;[\t\x20-\x7e\x80-\xff]*+)?+"
 CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)(" + _CHUNK_EXT + rb")\r\n")
 CHUNK_LINE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+" + _CHUNK_EXT + rb"\r?)?")
+
+NOT_IN_REASON = re.compile(rb"[\r\n\x00]")
+"""What a reason phrase of ours never has in it."""

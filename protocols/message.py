@@ -8,12 +8,16 @@ Next: `fields.py` for what field lines mean, `http1.py` for the first codec.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 FieldLine: TypeAlias = tuple[bytes, bytes]
 """(field name as it was sent, field value without surrounding white space): RFC 9110 5."""
+
+Derived: TypeAlias = dict[Any, Any]
+"""What was computed from a header section, by whoever computed it: the same section comes again and
+again (that is why HPACK exists), and messages that share it share this. Never changes what is in it."""
 
 FieldLines: TypeAlias = Sequence[FieldLine]
 """A header or trailer section, in order. Never changed in place once it is in a message."""
@@ -56,6 +60,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     expects_continue: bool = False
     upgrade: bytes = b""
     """Value of Upgrade where Connection names it, else b"" (RFC 9110 7.8)."""
+    derived: Derived | None = None
+    """None where the section is not shared."""
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
@@ -68,6 +74,8 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     """Octets of content that will follow: 0 for none, None where only its end will tell."""
     keep_alive: bool = False
     """Whether the sender lets the connection persist (HTTP only)."""
+    derived: Derived | None = None
+    """None where the section is not shared."""
 
 
 class Content(msgspec.Struct, frozen=True, gc=False):

@@ -274,7 +274,7 @@ class Http1Front(End):
         assert exchange is not None
         if exchange.request_side is not RequestSide.DONE and not self.continued:
             self.writer.keep_alive = False  # whether the client will still send its content is unknown
-        self.send(self.writer.head(self.site.complete(response)))
+        self.send(self.writer.head(response, self.site.date, self.site.server))
 
     def content(self, octets: Outgoing) -> None:
         assert self.writer is not None

@@ -14,8 +14,17 @@ from gateway.exchange import ResponseSide
 from gateway.upstreams.connection import Connection
 from gateway.upstreams.pool import Member, Pool
 from protocols.fields import forwardable, lower
-from protocols.http1 import RequestWriter, ResponseReader
-from protocols.message import END, Content, EndOfMessage, FieldLine, ProtocolError, RemoteProtocolError, Response
+from protocols.http1 import RequestWriter, ResponseReader, encode_lines
+from protocols.message import (
+    END,
+    Content,
+    EndOfMessage,
+    FieldLine,
+    ProtocolError,
+    RemoteProtocolError,
+    Request,
+    Response,
+)
 
 if TYPE_CHECKING:
     from gateway.config import Route
@@ -72,9 +81,19 @@ class HttpInterface:
         except GatewayError as error:
             exchange.failed(error)
 
-    def fields(self, exchange: Exchange, member: Member) -> list[FieldLine]:
-        """The field lines that the origin server gets."""
+    def lines(self, exchange: Exchange, member: Member) -> bytes:
+        """The field lines that the origin server gets, encoded."""
         request = exchange.request
+        derived = request.derived
+        key = (self, request.host, member) if self.route.host == "upstream" else (self, request.host)
+        lines: bytes | None = derived.get(key) if derived is not None else None
+        if lines is None:
+            lines = encode_lines(self._fields(request, member))
+            if derived is not None:
+                derived[key] = lines
+        return lines + self.site.forwarding.lines(exchange)
+
+    def _fields(self, request: Request, member: Member) -> list[FieldLine]:
         if self.literal_host:
             host = self.literal_host
         elif self.route.host == "upstream":
@@ -86,7 +105,6 @@ class HttpInterface:
         if request.upgrade and self.route.websocket:
             fields.append((b"Connection", b"upgrade"))
             fields.append((b"Upgrade", request.upgrade))
-        fields += self.site.forwarding.fields(exchange)
         return fields
 
     def target(self, exchange: Exchange) -> bytes:
@@ -129,8 +147,8 @@ class HttpConnection(Connection):
         whole = exchange.whole_content()
         self.reader.expect(request.method)
         try:
-            head = self.writer.head(
-                request.method, interface.target(exchange), interface.fields(exchange, self.member),
+            head = self.writer.head_of(
+                request.method, interface.target(exchange), interface.lines(exchange, self.member),
                 exchange.content_length,
             )  # fmt: skip
         except ProtocolError as error:
@@ -205,15 +223,22 @@ class HttpConnection(Connection):
             self._complete(exchange, event)
 
     def _head(self, exchange: Exchange, response: Response) -> None:
-        fields = forwardable(response.fields)
         if response.status == 101:
             if not exchange.request.upgrade or not self.interface.route.websocket:
                 self.fail(self._rubbish(RemoteProtocolError("101 without a request for an upgrade")))
                 return
-            fields += [(b"Connection", b"upgrade")]
+            fields = forwardable(response.fields) + [(b"Connection", b"upgrade")]
             fields += [line for line in response.fields if lower(line[0]) == b"upgrade"]
-        exchange.respond(Response(response.status, fields, response.reason, response.length))
+            exchange.respond(Response(101, fields, response.reason))
+            return
+        derived = response.derived
+        onward = derived.get(HttpConnection) if derived is not None else None
+        if onward is None:
+            onward = (forwardable(response.fields), {})
+            if derived is not None:
+                derived[HttpConnection] = onward
         self.keep = response.keep_alive
+        exchange.respond(Response(response.status, onward[0], response.reason, response.length, derived=onward[1]))
 
     def _complete(self, exchange: Exchange, end: EndOfMessage) -> None:
         """The response is whole; the connection is of further use only if everything is in step."""

@@ -37,7 +37,7 @@ RECORD = AccessRecord(
 
 
 @pytest.fixture(autouse=True)
-def in_london(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     yield
@@ -198,7 +198,8 @@ def test_a_full_disk_is_told_once_and_breaks_nothing() -> None:
         log.flush()
     log.close()
     assert told == [
-        "error: access log /dev/full cannot be written (No space left on device); requests go on, their lines are lost"
+        "error: access log /dev/full cannot be written (No space left on device); "
+        "requests go on, their lines are lost"
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import syslog
 from pathlib import Path
 
 import pytest
@@ -94,12 +95,12 @@ def test_memory_is_bounded_with_ever_new_messages(written: Written) -> None:
 
 def test_a_defect_is_one_line_with_its_traceback(written: Written) -> None:
     try:
-        {}["missing"]  # noqa: B018
+        os.environb[b"missing"]
     except KeyError as error:
         written.log.defect(error)
     (line,) = written.lines
     assert line.startswith("error: defect: Traceback")
-    assert "KeyError: 'missing'" in line and "test_error_log.py" in line
+    assert "KeyError: b'missing'" in line and "test_error_log.py" in line
 
 
 def test_a_renamed_file_is_left_after_reopen(written: Written) -> None:
@@ -210,3 +211,14 @@ def test_escaped_text_is_one_printable_line(text: str) -> None:
     told = escaped(text)
     assert len(f"{told}x".splitlines()) == 1
     assert not re.search("[\x00-\x1f\x7f-\x9f]", told)
+
+
+def test_syslog_gets_the_level_and_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[int, str]] = []
+    monkeypatch.setattr(syslog, "syslog", lambda priority, line: sent.append((priority, line)))
+    log = ErrorLog("syslog")
+    log.log("error", "down", route="/a")
+    log.log("info", "up")
+    log.reopen()
+    log.close()
+    assert sent == [(syslog.LOG_ERR, "error route=/a: down"), (syslog.LOG_INFO, "info: up")]

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -188,7 +189,8 @@ def test_a_low_descriptor_of_ours_does_not_disturb_the_streams() -> None:
         "import os, sys; os.close(0)\n"
         "from gateway.ends import Launch\n"
         "from gateway.processes.launch import launch\n"
-        "child = launch(Launch(b'/bin/sh', [b'sh', b'-c', b'cat; echo end'], {}, b'/'), stdin=True, stdout=True)\n"
+        "order = Launch(b'/bin/sh', [b'sh', b'-c', b'cat; echo end'], {}, b'/')\n"
+        "child = launch(order, stdin=True, stdout=True)\n"
         "os.write(child.stdin_fd, b'in '); os.close(child.stdin_fd)\n"
         "os.set_blocking(child.stdout_fd, True)\n"
         "print(open(child.stdout_fd).read()); os.waitpid(child.pid, 0)\n"
@@ -336,14 +338,19 @@ for path, directory in zip(sys.argv[2::2], sys.argv[3::2]):
 """
 
 
-def test_permissions_are_told_apart_for_who_is_not_root(tmp_path: Path) -> None:
-    public = tmp_path / "public"
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A directory that every user may enter, as those of pytest are not."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+def test_permissions_are_told_apart_for_who_is_not_root(public: Path) -> None:
     closed = public / "closed"
-    closed.mkdir(parents=True)
+    closed.mkdir()
     inside = script(closed, "#!/bin/sh\n")
     private = script(public, "#!/bin/sh\n", mode=0o600 | 0o001 if os.geteuid() else 0o700)
-    for directory in (tmp_path, public, *list(tmp_path.parents)[:2]):
-        directory.chmod(directory.stat().st_mode | 0o055)
     closed.chmod(0)
     try:
         told = subprocess.run(

@@ -79,11 +79,12 @@ def test_all_workers_are_started_with_the_socket_and_a_log() -> None:
 
 def test_it_is_healthy_while_a_worker_runs() -> None:
     talk = Talk()
-    assert not talk.supervisor.healthy
+    seen = [talk.supervisor.healthy]
     worker = talk.starts()
-    assert talk.supervisor.healthy
+    seen.append(talk.supervisor.healthy)
     talk.exits(worker, 1, after=0.2)
-    assert not talk.supervisor.healthy
+    seen.append(talk.supervisor.healthy)
+    assert seen == [False, True, False]
 
 
 def test_who_recycles_itself_is_started_again_at_once() -> None:

@@ -519,7 +519,7 @@ def test_interim_responses_have_no_framing() -> None:
 @pytest.mark.parametrize(
     ("method", "status", "fields", "length", "expected"),
     [
-        (b"HEAD", 200, [(b"content-length", b"9")], 0, b"content-length: 9\r\n"),
+        (b"HEAD", 200, [(b"content-length", b"9")], 0, b"Content-Length: 9\r\n"),
         (b"HEAD", 200, [], 9, b"Content-Length: 9\r\n"),
         (b"HEAD", 200, [], 0, b""),
         (b"HEAD", 200, [], None, b""),
