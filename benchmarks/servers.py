@@ -103,6 +103,7 @@ $HTTP["url"] =~ "^/cgi/" {{ cgi.assign = ( "" => "" ) }}
 
 
 def gateway(directory: Path, port: int, origin: Origin) -> list[str]:
+    (directory.parent / "cgi").mkdir(exist_ok=True)  # it has the C program, where a compiler made one
     config = directory / "gateway.toml"
     routes = "\n".join(
         f'[[routes]]\npath = "/{name}/"\ninterface = "{name}"\naddress = "{origin.gateway(name)}"\n'

@@ -85,8 +85,6 @@ def find_line(text: str, key: str) -> int | None:
             if parts[: len(spelt)] == spelt:  # inside an inline table
                 best = number
             continue
-        if here == parts:
-            best = number
-        elif best is None and parts[: len(here)] == here and len(here) >= 2:
+        if here == parts or (best is None and parts[: len(here)] == here and len(here) >= 2):
             best = number
     return best

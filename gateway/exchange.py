@@ -17,7 +17,7 @@ import enum
 import math
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.ends import Outgoing
 from gateway.errors import GatewayError, Retry, Side
@@ -48,6 +48,11 @@ class ResponseSide(enum.Enum):
     CONTENT = "content"
     TUNNEL = "tunnel"
     DONE = "done"
+
+
+# A member is looked up on its class ten times as slowly as a global of the module (Python 3.11).
+SPOOLING, STREAMING, REQUEST_DONE = RequestSide
+WAITING, RESPONDING, TUNNEL, RESPONSE_DONE = ResponseSide
 
 
 class Client(Protocol):
@@ -102,32 +107,27 @@ class Call(Protocol):
 class Exchange:
     """One request on its way through us, from its head to the last octet or its failure."""
 
-    __slots__ = (
-        "attempts",
-        "call",
-        "client",
-        "content_octets",
-        "deadline",
-        "found",
-        "id",
-        "late",
-        "peer",
-        "queued_in",
-        "redirects",
-        "request",
-        "request_side",
-        "response_octets",
-        "response_side",
-        "responded_at",
-        "service",
-        "site",
-        "spool",
-        "started",
-        "status",
-        "total_deadline",
-        "upstream",
-        "client_full",
-    )
+    # What most exchanges never change stands here, so that making one costs little.
+    response_side = WAITING
+    call: Call | None = None
+    found: Found | None = None
+    service: Service | None = None
+    spool: Spool | None = None
+    attempts = 0
+    redirects = 0
+    content_octets = 0
+    """Octets of request content that have arrived."""
+    response_octets = 0
+    status = 0
+    deadline = math.inf
+    """Point of the driver's clock after which `expired` is due; `late` says what is late then."""
+    late = ""
+    total_deadline = math.inf
+    responded_at = 0.0
+    upstream = ""
+    queued_in: deque[Any] | None = None
+    """The line in which this exchange waits for a worker."""
+    client_full = False
 
     def __init__(self, site: Site, client: Client, request: Request) -> None:
         site.exchanges += 1
@@ -137,24 +137,7 @@ class Exchange:
         self.id = site.new_exchange_id(client.peer, request)
         self.peer = site.forwarding.effective(client.peer, request)
         self.started = site.turn.now
-        self.request_side = RequestSide.CONTENT if request.length != 0 else RequestSide.DONE
-        self.response_side = ResponseSide.WAITING
-        self.call: Call | None = None
-        self.found: Found | None = None
-        self.service: Service | None = None
-        self.spool: Spool | None = None
-        self.attempts = 0
-        self.redirects = 0
-        self.content_octets = 0
-        self.response_octets = 0
-        self.status = 0
-        self.deadline = math.inf
-        self.late = ""
-        self.total_deadline = math.inf
-        self.responded_at = 0.0
-        self.upstream = ""
-        self.queued_in: deque[Exchange] | None = None
-        self.client_full = False
+        self.request_side = STREAMING if request.length != 0 else REQUEST_DONE
 
     # ------------------------------------------------------------------ request side
 
@@ -179,7 +162,7 @@ class Exchange:
             if length is not None and length > route.content_limit:
                 raise self._too_large(route.content_limit)
             if service.interface.spools or (length is None and service.interface.needs_length):
-                self.request_side = RequestSide.SPOOLING
+                self.request_side = SPOOLING
                 self.spool = Spool()
                 self.client.read_content(True)
                 return
@@ -194,7 +177,7 @@ class Exchange:
         assert service is not None
         if self.spool is not None:
             self.spool.rewind()
-        if self.request_side is RequestSide.DONE:
+        if self.request_side is REQUEST_DONE:
             self._wait_for_response()
         else:
             self.client.read_content(False)
@@ -207,13 +190,13 @@ class Exchange:
     def content_length(self) -> int | None:
         """Octets of content as the worker is to be told, None if not known yet."""
         length = self.request.length
-        if length is None and self.spool is not None and self.request_side is RequestSide.DONE:
+        if length is None and self.spool is not None and self.request_side is REQUEST_DONE:
             return self.spool.length
         return length
 
     def whole_content(self) -> bytes | None:
         """All content if it is here and small, for interfaces that write everything at once."""
-        if self.request_side is not RequestSide.DONE:
+        if self.request_side is not REQUEST_DONE:
             return None
         if self.spool is None:
             return b""
@@ -229,7 +212,7 @@ class Exchange:
     def pump(self) -> None:
         """The call has room for content (the interface calls this once its head is written)."""
         call = self.call
-        if call is None or self.response_side is ResponseSide.DONE:
+        if call is None or self.response_side is RESPONSE_DONE:
             return
         if call.full:
             call.room()
@@ -241,28 +224,28 @@ class Exchange:
                 call.content(piece)
             if spool.rest:
                 call.room()
-            elif self.request_side is RequestSide.DONE:
+            elif self.request_side is REQUEST_DONE:
                 call.content_end()
             else:  # what had come before the worker was ready is passed on; the rest follows as it comes
                 spool.close()
                 self.spool = None
-                self.request_side = RequestSide.CONTENT
+                self.request_side = STREAMING
                 call.room()
-        elif self.request_side is RequestSide.CONTENT:
+        elif self.request_side is STREAMING:
             self.client.read_content(True)
 
     def content(self, octets: bytes) -> None:
         """Some request content arrived."""
-        if self.response_side is ResponseSide.DONE:
+        if self.response_side is RESPONSE_DONE:
             return
         side = self.request_side
-        if self.response_side is not ResponseSide.TUNNEL:
+        if self.response_side is not TUNNEL:
             self.content_octets += len(octets)
             route = self.found.route if self.found else None
             if route is not None and self.content_octets > route.content_limit:
                 self.failed(self._too_large(route.content_limit))
                 return
-        if side is RequestSide.SPOOLING:
+        if side is SPOOLING:
             assert self.spool is not None
             try:
                 self.spool.write(octets)
@@ -279,7 +262,7 @@ class Exchange:
         if call is None:  # it came before the worker was ready: keep it, and ask for no more
             if self.spool is None:
                 self.spool = Spool()
-                self.request_side = RequestSide.SPOOLING
+                self.request_side = SPOOLING
             self.spool.write(octets)
             return
         call.content(octets)
@@ -290,13 +273,13 @@ class Exchange:
     def content_end(self) -> None:
         """All request content has arrived."""
         side = self.request_side
-        if side is RequestSide.DONE:
+        if side is REQUEST_DONE:
             return
-        self.request_side = RequestSide.DONE
-        if self.response_side is ResponseSide.DONE:
+        self.request_side = REQUEST_DONE
+        if self.response_side is RESPONSE_DONE:
             return
         self._wait_for_response()
-        if side is RequestSide.SPOOLING and self.call is None:
+        if side is SPOOLING and self.call is None:
             if self.attempts == 0:
                 self.start_call()
         elif self.call is not None and self.spool is None:
@@ -304,7 +287,7 @@ class Exchange:
 
     def client_lost(self) -> None:
         """The client left: nobody wants the answer."""
-        if self.response_side is ResponseSide.DONE:
+        if self.response_side is RESPONSE_DONE:
             return
         if not self.status:
             self.status = 499
@@ -321,7 +304,7 @@ class Exchange:
     def take(self, events: Sequence[Response | LocalRedirect | Content | EndOfMessage]) -> None:
         """Deal with what a response reader found, in order."""
         for event in events:
-            if self.response_side is ResponseSide.DONE:
+            if self.response_side is RESPONSE_DONE:
                 return
             kind = type(event)
             if kind is Content:
@@ -332,6 +315,9 @@ class Exchange:
                 self.response_end(event.trailers)  # type: ignore[union-attr]
             else:
                 self.local_redirect(event)  # type: ignore[arg-type]
+                return
+        if self.response_side is RESPONDING:
+            self.wait_for_more()
 
     def respond(self, response: Response) -> None:
         """A response head; its fields are already fit for the client."""
@@ -341,17 +327,15 @@ class Exchange:
             else:
                 self.client.interim(response)
             return
-        self.response_side = ResponseSide.CONTENT
+        self.response_side = RESPONDING
         self.status = response.status
         self.responded_at = self.site.turn.now
-        self._wait_for_more()
+        self.deadline = self.total_deadline
         self.client.respond(response)
 
     def response_content(self, octets: Outgoing) -> None:
         self.response_octets += len(octets)
         self.client.content(octets)
-        if self.late == "read":
-            self._wait_for_more()
 
     def response_end(self, trailers: FieldLines = ()) -> None:
         self._over()
@@ -380,16 +364,16 @@ class Exchange:
         if self.spool is not None:
             self.spool.close()
             self.spool = None
-        if self.request_side is not RequestSide.DONE:
-            self.request_side = RequestSide.DONE
+        if self.request_side is not REQUEST_DONE:
+            self.request_side = REQUEST_DONE
             self.client.read_content(False)
         self.attempts = 0
         self.begin()
 
     def _switch(self, response: Response) -> None:
         """101: from here on octets pass as they are, both ways (RFC 9110 7.8)."""
-        self.response_side = ResponseSide.TUNNEL
-        self.request_side = RequestSide.CONTENT
+        self.response_side = TUNNEL
+        self.request_side = STREAMING
         self.status = 101
         self.deadline = self.total_deadline
         early = self.client.tunnel(response)
@@ -399,11 +383,12 @@ class Exchange:
     # ------------------------------------------------------------------ time
 
     def _wait_for_response(self) -> None:
-        if self.response_side is ResponseSide.WAITING and self.found is not None:
+        if self.response_side is WAITING and self.found is not None:
             self._until(self.found.route.response_s, "response")
 
-    def _wait_for_more(self) -> None:
-        if self.found is not None:
+    def wait_for_more(self) -> None:
+        """The worker said something, and has not finished: called at the end of such an input."""
+        if self.response_side is RESPONDING and self.found is not None:
             self._until(self.found.route.read_s, "read")
 
     def _until(self, length_s: float, late: str) -> None:
@@ -442,17 +427,17 @@ class Exchange:
 
     def failed(self, error: GatewayError) -> None:
         """The attempt failed: try again where that is safe, else tell the client."""
-        if self.response_side is ResponseSide.DONE:
+        if self.response_side is RESPONSE_DONE:
             return
         call, self.call = self.call, None
         if call is not None:
             call.abort()
-        if self.response_side is ResponseSide.WAITING and self._may_repeat(error):
+        if self.response_side is WAITING and self._may_repeat(error):
             self.site.report_retry(self, error)
             self.start_call()
             return
         self.site.report_failure(self, error)
-        if self.response_side is not ResponseSide.WAITING:
+        if self.response_side is not WAITING:
             self._over()
             self.client.cut()
             return
@@ -465,7 +450,7 @@ class Exchange:
         response, page = self.site.error_response(self, error)
         if error.close:
             self.client.close_after()
-        self.response_side = ResponseSide.CONTENT
+        self.response_side = RESPONDING
         self.client.respond(response)
         if page:
             self.response_octets += len(page)
@@ -476,7 +461,7 @@ class Exchange:
     def _may_repeat(self, error: GatewayError) -> bool:
         if error.retry is Retry.NO or self.attempts >= ATTEMPTS or self.site.turn.now >= self.deadline:
             return False
-        if self.request_side is not RequestSide.DONE:  # content has flowed that was not kept
+        if self.request_side is not REQUEST_DONE:  # content has flowed that was not kept
             return self.attempts > 0 and self.content_octets == 0 and error.retry is Retry.SAFE
         if self.spool is None and self.content_octets:
             return False
@@ -491,7 +476,7 @@ class Exchange:
             self.queued_in = None
         if self.spool is not None:
             self.spool.close()
-        self.response_side = ResponseSide.DONE
+        self.response_side = RESPONSE_DONE
         self.site.log_access(self)
 
     def _too_large(self, limit_bytes: int) -> GatewayError:

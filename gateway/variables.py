@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from protocols.cgi import Peer, connection_variables, request_variables, route_variables
+from protocols.cgi import Peer, connection_variables, field_variables, request_variables, route_variables
 
 if TYPE_CHECKING:
     from gateway.config import Route
@@ -27,27 +27,15 @@ class Variables:
         self.authorization = route.authorization
         self.overridden = frozenset(name for name, _ in route.environment)
         parts: list[bytes] = []
-        self.route_wide: dict[bytes, bytes] = {}
         route_variables(
-            self._sink(parts, self.route_wide), software=software,
-            document_root=route.root or b"", environment=route.environment,
-        )  # fmt: skip
+            self._sink(parts), software=software, document_root=route.root or b"", environment=route.environment
+        )
         self._route_part = b"".join(parts)
         self._peers: dict[Peer, bytes] = {}
 
-    def _sink(
-        self, parts: list[bytes], seen: dict[bytes, bytes] | None = None
-    ) -> Callable[[bytes, bytes], None]:
-        encode, overridden = self.encode, self.overridden
-
-        def sink(name: bytes, value: bytes) -> None:
-            if seen is not None:
-                seen[name] = value
-            elif name in overridden:
-                return
-            parts.append(encode(name, value))
-
-        return sink
+    def _sink(self, parts: list[bytes]) -> Callable[[bytes, bytes], None]:
+        encode = self.encode
+        return lambda name, value: parts.append(encode(name, value))
 
     def encoded(self, exchange: Exchange) -> bytes:
         """All pairs of one request, joined."""
@@ -57,17 +45,27 @@ class Variables:
             if len(self._peers) >= _PEERS:
                 self._peers.clear()
             parts: list[bytes] = []
-            connection_variables(self._sink(parts), peer)
+            variables: dict[bytes, bytes] = {}
+            connection_variables(variables.__setitem__, peer)
+            parts += [self.encode(*pair) for pair in variables.items() if pair[0] not in self.overridden]
             constant = self._peers[peer] = self._route_part + b"".join(parts)
-        encode = self.encode
-        parts = [constant]
-        append = parts.append
+        request = exchange.request
+        derived = request.derived
+        fields: bytes | None = derived.get((self, peer.server_addr)) if derived is not None else None
+        if fields is None:
+            parts = []
+            field_variables(
+                self._sink(parts), request, peer, authorization=self.authorization, overridden=self.overridden
+            )
+            fields = b"".join(parts)
+            if derived is not None:
+                derived[self, peer.server_addr] = fields
         found = exchange.found
         assert found is not None
+        parts = [constant, fields]
+        append, encode = parts.append, self.encode
         request_variables(
-            lambda name, value: append(encode(name, value)),
-            exchange.request, found.target, found.place, peer,
-            content_length=exchange.content_length, authorization=self.authorization,
-            overridden=self.overridden, exchange_id=exchange.id,
+            lambda name, value: append(encode(name, value)), request, found.target, found.place,
+            content_length=exchange.content_length, overridden=self.overridden, exchange_id=exchange.id,
         )  # fmt: skip
         return b"".join(parts)

@@ -50,16 +50,16 @@ def route_variables(
     sink: Sink, *, software: bytes, document_root: bytes, environment: Iterable[tuple[bytes, bytes]]
 ) -> None:
     """What is constant for a route; its own `environment` wins over everything."""
-    environment = dict(environment)
+    own = dict(environment)
     for name, value in (
         (b"GATEWAY_INTERFACE", b"CGI/1.1"),
         (b"SERVER_SOFTWARE", software),
         (b"DOCUMENT_ROOT", document_root),
         (b"REDIRECT_STATUS", b"200"),  # php-cgi refuses to work without it
     ):
-        if value and name not in environment:
+        if value and name not in own:
             sink(name, value)
-    for name, value in environment.items():
+    for name, value in own.items():
         sink(name, value)
 
 
@@ -103,27 +103,20 @@ def request_variables(
     request: Request,
     target: Target,
     place: Place,
-    peer: Peer,
     *,
     content_length: int | None,
-    authorization: bool = False,
     overridden: Collection[bytes] = (),
     exchange_id: bytes = b"",
 ) -> None:
-    """What is of this request; names in `overridden` were set by the route and stay away.
+    """What is of this request, its fields apart; names in `overridden` were set by the route and stay away.
 
     `content_length`: octets, None or 0 where there is no content.
     """
-    host = request.host
-    if host:
-        # 4.1.14: without the port, an IPv6 address in its brackets
-        host = host[: host.find(b"]") + 1] if host[:1] == b"[" else host.partition(b":")[0]
     values: dict[bytes, bytes] = {
         b"REQUEST_METHOD": request.method,
         b"REQUEST_URI": request.target,
         b"SCRIPT_NAME": place.script_name,
         b"QUERY_STRING": target.query,
-        b"SERVER_NAME": host or peer.server_addr,
         b"SERVER_PROTOCOL": request.version,
     }
     if place.path_info:
@@ -136,6 +129,20 @@ def request_variables(
         values[b"CONTENT_LENGTH"] = b"%d" % content_length
     if exchange_id:
         values[b"EXCHANGE_ID"] = exchange_id
+    for name, value in values.items():
+        if name not in overridden:
+            sink(name, value)
+
+
+def field_variables(
+    sink: Sink, request: Request, peer: Peer, *, authorization: bool = False, overridden: Collection[bytes] = ()
+) -> None:
+    """What a header section gives: SERVER_NAME, CONTENT_TYPE and HTTP_*; the same for each with these fields."""
+    host = request.host
+    if host:
+        # 4.1.14: without the port, an IPv6 address in its brackets
+        host = host[: host.find(b"]") + 1] if host[:1] == b"[" else host.partition(b":")[0]
+    values: dict[bytes, bytes] = {b"SERVER_NAME": host or peer.server_addr}
     named: list[bytes] = []
     for name, value in request.fields:
         variable = _variables[name]
@@ -152,10 +159,9 @@ def request_variables(
         values.pop(_AUTHORIZATION, None)
     for token in named:
         values.pop(_variables[token], None)
-    for name in overridden:
-        values.pop(name, None)
     for name, value in values.items():
-        sink(name, value)
+        if name not in overridden:
+            sink(name, value)
 
 
 def meta_variables(
@@ -175,9 +181,9 @@ def meta_variables(
     variables: dict[bytes, bytes] = {}
     connection_variables(variables.__setitem__, peer)
     request_variables(
-        variables.__setitem__, request, target, place, peer,
-        content_length=content_length, authorization=authorization, exchange_id=exchange_id,
-    )  # fmt: skip
+        variables.__setitem__, request, target, place, content_length=content_length, exchange_id=exchange_id
+    )
+    field_variables(variables.__setitem__, request, peer, authorization=authorization)
     route_variables(
         variables.__setitem__, software=software, document_root=place.document_root, environment=fixed.items()
     )
@@ -203,6 +209,12 @@ _STATUS = re.compile(rb"(\d{3})(?:[ \t]+([^\x00-\x08\x0a-\x1f\x7f]*))?")
 _OK = 200
 _ONCE = {b"status": 0, b"location": 1, b"content-type": 2, b"content-length": 3, b"transfer-encoding": 4}
 _marks = Memo(lambda name: -1 if name.lower() in HOP_BY_HOP - {b"transfer-encoding"} else _ONCE.get(name.lower(), 9))
+
+
+HEADS = 1024
+HEAD_BYTES = 512
+"""So many heads of scripts are remembered, up to this length."""
+_heads: dict[bytes, tuple[Response | LocalRedirect, int | None, bool]] = {}
 
 
 def _quoted(line: bytes) -> str:
@@ -243,7 +255,7 @@ class ScriptResponseReader:
         if self._head is not None:
             arrived = self._head + octets if self._head else octets
             end = _END_OF_HEAD.search(arrived, max(0, self._scanned - 3))
-            if arrived[:1] in (b"\n", b"\r") and (arrived[:1] == b"\n" or arrived[:2] == b"\r\n"):
+            if arrived.startswith((b"\n", b"\r\n")):
                 raise RemoteProtocolError("the response begins with an empty line, where header fields were due", 502)
             if end is None or end.start() > self._limit:
                 if len(arrived) > self._limit:
@@ -254,7 +266,7 @@ class ScriptResponseReader:
                 self._scanned = len(arrived)
                 return events
             self._head = None
-            events.append(self._parse(arrived[: end.start()]))
+            self._started(arrived[: end.end()], end.start(), events)
             octets = arrived[end.end() :]
         if octets:
             self._content(octets, events)
@@ -295,6 +307,20 @@ class ScriptResponseReader:
             if not octets:
                 return
         events.append(Content(octets))
+
+    def _started(self, head: bytes, stop: int, events: list[ScriptEvent]) -> None:
+        """A head is whole. Those of one script are often the same, octet for octet: such are remembered."""
+        plain = not self._nph and not self._to_head
+        known = _heads.get(head) if plain else None
+        if known is not None:
+            event, self._rest, self._done = known
+        else:
+            event = self._parse(head[:stop])
+            if plain and self._chunks is None and stop <= HEAD_BYTES:
+                if len(_heads) >= HEADS:
+                    _heads.clear()
+                _heads[head] = (event, self._rest, self._done)
+        events.append(event)
 
     def _parse(self, head: bytes) -> Response | LocalRedirect:
         lines = head.split(b"\n")
@@ -366,7 +392,7 @@ class ScriptResponseReader:
             self._done = True
             return Response(status, fields, reason, 0)
         self._rest = length
-        return Response(status, fields, reason, length)
+        return Response(status, fields, reason, length, derived={})
 
 
 def encode_head(status: int, reason: bytes, fields: FieldLines) -> bytes:

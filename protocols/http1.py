@@ -36,6 +36,7 @@ from protocols.http1_head import REQUEST, RESPONSE, HeadBuffer, HeadLimits
 from protocols.http1_tokeniser import Tokeniser, tokeniser
 from protocols.message import (
     END,
+    Content,
     Event,
     FieldLine,
     FieldLines,
@@ -318,39 +319,37 @@ class ResponseReader:
         version, status_digits, reason, section = match.groups()
         try:
             known = self._sections[section]
+            start = (version, status_digits, reason)
+            meaning = known.meaning.get(start)
+            if meaning is None:
+                meaning = known.meaning[start] = _response_meaning(known, version, int(status_digits), reason or b"")
         except RemoteProtocolError:
             explain_refusal(section, version)
             raise
-        meaning = known.meaning.get(version)
-        if meaning is None:
-            meaning = known.meaning[version] = _response_meaning(known, version)
-        fields, length, chunked, keep_alive = meaning
-        status = int(status_digits)
+        response, chunked, persists = meaning
         rest = match.string[match.end() :]
-        if status < 200 and status != 101:  # RFC 9110 15.2: a final response follows
-            events.append(Response(status, fields, reason or b"", 0, keep_alive))
-            return rest
-        if status == 101:
-            length = None
-            keep_alive = False
-            self._content.begin(None, chunked=False)
-        elif self._to_head or status == 204 or status == 304:  # RFC 9112 6.3
+        status, length = response.status, response.length
+        if self._to_head and status >= 200:  # RFC 9112 6.3
+            response = Response(status, response.fields, response.reason, 0, persists, known.derived)
             length = 0
-        else:
-            if length is None and not chunked:
-                keep_alive = False
-            self._content.begin(length, chunked=chunked)
-        events.append(Response(status, fields, reason or b"", length, keep_alive, known.derived))
+        events.append(response)
         if length == 0:
+            if status >= 200:  # RFC 9110 15.2: after an interim one, a final response follows
+                self.state = _DONE
+                events.append(END)
+            return rest
+        if length == len(rest):
             self.state = _DONE
-            events.append(END)
-        else:
-            self.state = _CONTENT
+            events += (Content(rest), END)
+            return None
+        self.state = _CONTENT
+        self._content.begin(length, chunked=chunked)
         return rest
 
 
-def _response_meaning(section: Section, version: bytes) -> tuple[list[FieldLine], int | None, bool, bool]:
-    """Fields, length, whether it is chunked, and keep_alive of a response. Raises RemoteProtocolError."""
+def _response_meaning(section: Section, version: bytes, status: int, reason: bytes) -> tuple[Response, bool, bool]:
+    """A response that is no answer to HEAD, whether it is chunked, and whether the connection would
+    persist if it were one to HEAD. Raises RemoteProtocolError."""
     fields = section.fields
     declared, coding, options = section.control[:3]
     length: int | None = None
@@ -359,8 +358,17 @@ def _response_meaning(section: Section, version: bytes) -> tuple[list[FieldLine]
         fields = _coding_in_one_case(fields)
     elif declared is not None:
         length = one_length(declared)
-    keep_alive = b"close" not in options and (version != b"HTTP/1.0" or b"keep-alive" in options)
-    return fields, length, coding is not None, keep_alive
+    persists = keep_alive = b"close" not in options and (version != b"HTTP/1.0" or b"keep-alive" in options)
+    if status == 101:
+        length = None
+        coding = None
+        keep_alive = False
+    elif status < 200 or status == 204 or status == 304:  # RFC 9112 6.3
+        length = 0
+    elif length is None and coding is None:
+        keep_alive = False
+    derived = section.derived if status >= 200 else None
+    return Response(status, fields, reason, length, keep_alive, derived), coding is not None, persists
 
 
 # ---------------------------------------------------------------------- writing, both roles
@@ -383,7 +391,7 @@ def _status_line(response: Response) -> bytes:
 
 
 class _Block(msgspec.Struct, frozen=True):
-    """The field lines of a response in one piece, those that frame its content apart."""
+    """The status-line and field lines of a response in one piece, those that frame its content apart."""
 
     octets: bytes
     """Each line with its CRLF."""
@@ -406,7 +414,8 @@ def encode_lines(fields: FieldLines) -> bytes:
 
 def _block(response: Response) -> _Block:
     derived = response.derived
-    known: _Block | None = derived.get(_Block) if derived is not None else None
+    key = (_Block, response.status, response.reason)
+    known: _Block | None = derived.get(key) if derived is not None else None
     if known is not None:
         return known
     declared: bytes | None = None
@@ -428,9 +437,9 @@ def _block(response: Response) -> _Block:
         elif mark == SERVER:
             named = True
         lines.append(line)
-    block = _Block(encode_lines(lines), declared, connection, dated, named)
+    block = _Block(_status_line(response) + encode_lines(lines), declared, connection, dated, named)
     if derived is not None:
-        derived[_Block] = block
+        derived[key] = block
     return block
 
 
@@ -471,7 +480,7 @@ class ResponseWriter:
         status, length = response.status, response.length
         block = _block(response)
         declared = block.declared
-        octets = _status_line(response) + block.octets
+        octets = block.octets
         if not block.dated:
             octets += date
         if not block.named:
@@ -549,13 +558,14 @@ class RequestWriter:
         for name, _ in fields:
             if marks[name] in (LENGTH, CODING):
                 raise LocalProtocolError(f"{name.decode('latin-1')} among the fields of a request")
+        if not grammar.REQUEST_LINE.fullmatch(b"%b %b HTTP/1.1\r\n" % (method, target)):
+            raise LocalProtocolError(f"no request-line: {method[:20]!r} {target[:60]!r}")
         return self.head_of(method, target, encode_lines(fields), length)
 
     def head_of(self, method: bytes, target: bytes, lines: bytes, length: int | None) -> bytes:
-        """The same from lines that `encode_lines` made, which have no framing field among them."""
+        """The same from parts that are known to be right: a method and target that a reader let through,
+        and lines that `encode_lines` made, with no framing field among them."""
         start = b"%b %b HTTP/1.1\r\n" % (method, target)
-        if not grammar.REQUEST_LINE.fullmatch(start):
-            raise LocalProtocolError(f"no request-line: {start[:60]!r}")
         if length is None:
             self._content.begin(Framing.CHUNKED)
             return start + lines + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -61,7 +61,8 @@ class Place(msgspec.Struct, frozen=True, gc=False):
 
 
 # No escape, no empty segment, no segment that begins with a dot: nothing to normalise.
-_PLAIN = re.compile(rb"((?:/(?![./])[^/?#%]*+)+)(?:\?([^#]*+))?")
+_PLAIN = re.compile(rb"((?:/(?![./])[!\"$&-.0->@-~]*+)+)(?:\?([!\"$-~]*+))?")
+_VISIBLE = re.compile(rb"[\x21-\x7e]+")
 _ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]+)([^#]*)")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SAFE = "/!$&'()*+,;=:@~-._"
@@ -73,6 +74,8 @@ def parse(method: bytes, raw: bytes) -> Target:
     if plain is not None:
         path, query = plain.groups()
         return Target(raw, Form.ORIGIN, path, raw, query or b"")
+    if not _VISIBLE.fullmatch(raw):
+        raise RemoteProtocolError("what is not visible ASCII has to be percent-encoded in a request-target")
     if b"#" in raw:
         raise RemoteProtocolError("a fragment in the request-target")
     if raw == b"*":

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from gateway.drivers.wires import DescriptorWire, StreamWire
-from gateway.ends import Child, Close, End, Kill, Launch, Open, Resume, SocketName, Spawn, Turn
+from gateway.ends import OPEN, Child, Close, End, Kill, Launch, Open, Resume, SocketName, Spawn, Turn
 
 SWEEP_S = 0.25
 """Deadlines are looked at this often: they are coarse on purpose, and cost nothing per request."""
@@ -92,7 +92,7 @@ class EventDriver:
                         wire = end.wire
                         if wire is not None:
                             wire.flush()
-                        elif end.closing is not Close.NO and end in self._opening:
+                        elif end.closing is not OPEN and end in self._opening:
                             self._opening.pop(end).cancel()
                 elif turn.orders:
                     orders, turn.orders = turn.orders, []
@@ -166,7 +166,7 @@ class EventDriver:
 
     def _open(self, order: Open) -> None:
         end, address = order.end, order.address
-        if end.closing is not Close.NO:
+        if end.closing is not OPEN:
             return
         if order.brief or address.path:
             family = socket.AF_UNIX if address.path else _family(address.host)

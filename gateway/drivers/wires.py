@@ -13,7 +13,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any
 
-from gateway.ends import Close, End, FileSlice, Outgoing, SocketName
+from gateway.ends import OPEN, Close, End, FileSlice, Outgoing, SocketName
 
 if TYPE_CHECKING:
     from gateway.drivers.event import EventDriver
@@ -103,7 +103,8 @@ class StreamWire(asyncio.Protocol):
         """Write what the end has ready and do what it wants."""
         end = self.end
         transport = self.transport
-        if end.closing is Close.ABORT:
+        closing = end.closing
+        if closing is not OPEN and closing is Close.ABORT:
             self.abort()
             return
         out = end.out
@@ -125,7 +126,7 @@ class StreamWire(asyncio.Protocol):
                 transport.resume_reading()
             else:
                 transport.pause_reading()
-        if end.closing is not Close.NO and self.slices is None and not end.out:
+        if end.closing is not OPEN and self.slices is None and not end.out:
             self._close(end.closing)
 
     def _write(self, out: list[Outgoing]) -> None:
@@ -290,7 +291,7 @@ class DescriptorWire:
     def flush(self) -> None:
         """Write what the end has ready and do what it wants."""
         end, driver = self.end, self.driver
-        if end.closing is Close.ABORT:
+        if end.closing is not OPEN and end.closing is Close.ABORT:
             self.gone(None)
             return
         if end.out:
@@ -307,7 +308,7 @@ class DescriptorWire:
             if self.writing:
                 self.writing = False
                 driver.loop.remove_writer(self.descriptor)
-            if end.closing is not Close.NO:
+            if end.closing is not OPEN:
                 self.gone(None)
                 return
             if end.held or end.wants_room:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.ends import WINDOW, Close, End, FileSlice, Outgoing, Resume, SocketName
 from gateway.errors import GatewayError, Side
-from gateway.exchange import Exchange, RequestSide
+from gateway.exchange import REQUEST_DONE, Exchange
 from protocols.cgi import Peer
 from protocols.http1 import RequestReader, ResponseWriter
 from protocols.message import Content, EndOfMessage, Event, FieldLines, RemoteProtocolError, Request, Response
@@ -31,6 +31,9 @@ class Phase(enum.Enum):
     DRAIN = "drain"  # answered; the rest of the request content is dropped
     TUNNEL = "tunnel"
     CLOSING = "closing"
+
+
+HEAD, EXCHANGE, DRAIN, TUNNEL, CLOSING = Phase  # looked up faster than on the class
 
 
 class Http1Front(End):
@@ -53,9 +56,9 @@ class Http1Front(End):
     def __init__(self, site: Site) -> None:
         super().__init__(site.turn)
         self.site = site
-        self.phase = Phase.HEAD
+        self.phase = HEAD
         self.reader = RequestReader(site.tokeniser, site.head_limits)
-        self.writer: ResponseWriter | None = None
+        self.writer = _NO_WRITER
         self.exchange: Exchange | None = None
         self.peer: Peer = site.unknown_peer
         self.head_since = 0.0
@@ -84,11 +87,11 @@ class Http1Front(End):
 
     def received(self, octets: bytes, now: float) -> None:
         phase = self.phase
-        if phase is Phase.TUNNEL:
+        if phase is TUNNEL:
             assert self.exchange is not None
             self.exchange.content(octets)
             return
-        if phase is Phase.CLOSING:
+        if phase is CLOSING:
             return
         self.last_read = now
         try:
@@ -98,7 +101,7 @@ class Http1Front(End):
             return
         if events:
             self._take(events)
-        elif phase is Phase.HEAD:
+        elif phase is HEAD:
             if not self.head_since:
                 self.head_since = now
                 self.deadline = now + self.site.timeouts.header_s
@@ -107,8 +110,8 @@ class Http1Front(End):
             self.touch()
 
     def received_eof(self, now: float) -> None:
-        if self.phase is Phase.HEAD and not self.reader.started:
-            self.phase = Phase.CLOSING
+        if self.phase is HEAD and not self.reader.started:
+            self.phase = CLOSING
             self.close(Close.FLUSH)
             return
         self._client_left()
@@ -125,7 +128,7 @@ class Http1Front(End):
 
     def resume(self, now: float) -> None:
         """Pipelined octets wait: start the next message with them."""
-        if self.phase is not Phase.HEAD:
+        if self.phase is not HEAD:
             return
         self.last_read = now
         try:
@@ -148,8 +151,8 @@ class Http1Front(End):
             if now >= exchange.deadline:
                 exchange.expired()
                 return
-            waits_for_content = exchange.request_side is not RequestSide.DONE and self.wants_data
-            if waits_for_content and self.phase is Phase.EXCHANGE and now - self.last_read >= timeouts.read_s:
+            waits_for_content = exchange.request_side is not REQUEST_DONE and self.wants_data
+            if waits_for_content and self.phase is EXCHANGE and now - self.last_read >= timeouts.read_s:
                 exchange.failed(
                     GatewayError(
                         408, "content-timeout", f"no request content came for {timeouts.read_s:g} s",
@@ -158,7 +161,7 @@ class Http1Front(End):
                 )  # fmt: skip
                 return
             self.deadline = min(exchange.deadline, now + timeouts.read_s)
-        elif self.phase is Phase.HEAD and self.head_since:
+        elif self.phase is HEAD and self.head_since:
             if now - self.head_since < timeouts.header_s:
                 self.deadline = self.head_since + timeouts.header_s
             elif self.reader.started:
@@ -171,7 +174,7 @@ class Http1Front(End):
             else:
                 self.close(Close.FLUSH)
         else:  # idle, draining or closing for too long
-            self.phase = Phase.CLOSING
+            self.phase = CLOSING
             self.close(Close.FLUSH if not self.held else Close.ABORT)
 
     def lost(self, error: OSError | None, now: float) -> None:
@@ -189,17 +192,17 @@ class Http1Front(End):
             kind = type(event)
             if kind is Request:
                 self._begin(event)  # type: ignore[arg-type]
-            elif self.phase is Phase.EXCHANGE:
+            elif self.phase is EXCHANGE:
                 if kind is Content:
                     self.exchange.content(event.data)  # type: ignore[union-attr]
                 else:
                     self.exchange.content_end()  # type: ignore[union-attr]
-            elif self.phase is Phase.DRAIN:
+            elif self.phase is DRAIN:
                 self._drain(event)
 
     def _begin(self, request: Request) -> None:
         site = self.site
-        self.phase = Phase.EXCHANGE
+        self.phase = EXCHANGE
         self.head_since = 0.0
         self.continued = not request.expects_continue
         self.writer = ResponseWriter(request.method, request.version, request.keep_alive and not site.draining)
@@ -214,12 +217,12 @@ class Http1Front(End):
         assert isinstance(event, Content)
         self.drained += len(event.data)
         if self.drained > DRAIN_BYTES:
-            self.phase = Phase.CLOSING
+            self.phase = CLOSING
             self.close(Close.LINGER)
 
     def _next(self) -> None:
         """Ready for another message on this connection."""
-        self.phase = Phase.HEAD
+        self.phase = HEAD
         self.wants_data = True
         if self.reader.held:
             self.head_since = self.turn.now
@@ -231,7 +234,7 @@ class Http1Front(End):
 
     def _client_left(self, cause: str = "") -> None:
         exchange, self.exchange = self.exchange, None
-        self.phase = Phase.CLOSING
+        self.phase = CLOSING
         if exchange is not None:
             exchange.client_lost()
 
@@ -240,18 +243,18 @@ class Http1Front(End):
         failure = GatewayError(
             error.status, "bad-request", error.detail, side=Side.CLIENT, close=True
         )
-        if self.phase is Phase.EXCHANGE and self.exchange is not None:
+        if self.phase is EXCHANGE and self.exchange is not None:
             self.exchange.failed(failure)
-        elif self.phase is Phase.HEAD:
+        elif self.phase is HEAD:
             self.refuse(failure)
         else:
-            self.phase = Phase.CLOSING
+            self.phase = CLOSING
             self.close(Close.LINGER)
 
     def refuse(self, error: GatewayError) -> None:
         """Answer before there is a request to route."""
         request = Request(b"", b"", (), keep_alive=False)
-        self.phase = Phase.EXCHANGE
+        self.phase = EXCHANGE
         self.writer = ResponseWriter(b"GET", b"HTTP/1.1", keep_alive=False)
         self.exchange = Exchange(self.site, self, request)
         self.exchange.failed(error)
@@ -259,7 +262,6 @@ class Http1Front(End):
     # ------------------------------------------------------------------ for the exchange (Client)
 
     def interim(self, response: Response) -> None:
-        assert self.writer is not None
         if response.status == 100:  # once, as soon as the content is first wanted (RFC 9110 10.1.1)
             if self.continued:
                 return
@@ -269,15 +271,13 @@ class Http1Front(End):
             self.send(octets)
 
     def respond(self, response: Response) -> None:
-        assert self.writer is not None
         exchange = self.exchange
         assert exchange is not None
-        if exchange.request_side is not RequestSide.DONE and not self.continued:
+        if exchange.request_side is not REQUEST_DONE and not self.continued:
             self.writer.keep_alive = False  # whether the client will still send its content is unknown
         self.send(self.writer.head(response, self.site.date, self.site.server))
 
     def content(self, octets: Outgoing) -> None:
-        assert self.writer is not None
         if type(octets) is bytes:
             for piece in self.writer.content(octets):
                 self.send(piece)
@@ -290,47 +290,45 @@ class Http1Front(End):
 
     def finished(self, trailers: FieldLines) -> None:
         writer, exchange = self.writer, self.exchange
-        assert writer is not None and exchange is not None
+        assert exchange is not None
         octets = writer.end(trailers)
         if octets:
             self.send(octets)
         self.exchange = None
-        if exchange.request_side is not RequestSide.DONE:
+        if exchange.request_side is not REQUEST_DONE:
             remaining = exchange.request.length
             rest = math.inf if remaining is None else remaining - exchange.content_octets
             if not writer.keep_alive or rest > DRAIN_BYTES:
-                self.phase = Phase.CLOSING
+                self.phase = CLOSING
                 self.deadline = self.turn.now + self.site.timeouts.write_s
                 self.close(Close.LINGER)
                 return
-            self.phase = Phase.DRAIN
+            self.phase = DRAIN
             self.drained = 0
             self.wants_data = True
             self.deadline = self.turn.now + self.site.timeouts.read_s
         elif writer.keep_alive and not self.site.draining:
             self._next()
         else:
-            self.phase = Phase.CLOSING
+            self.phase = CLOSING
             self.deadline = self.turn.now + self.site.timeouts.write_s
             self.close(Close.FLUSH)
 
     def tunnel(self, response: Response) -> bytes:
-        assert self.writer is not None
         self.send(self.writer.head(response))
-        self.phase = Phase.TUNNEL
+        self.phase = TUNNEL
         self.deadline = math.inf
         return self.reader.take_held()
 
     def close_after(self) -> None:
-        assert self.writer is not None
         self.writer.keep_alive = False
 
     def cut(self) -> None:
         self.exchange = None
-        self.phase = Phase.CLOSING
+        self.phase = CLOSING
         self.deadline = self.turn.now + self.site.timeouts.write_s
         # where the end of the connection is the end of the content, only a reset tells that it is not whole
-        self.close(Close.ABORT if self.writer is not None and self.writer.close_delimited else Close.FLUSH)
+        self.close(Close.ABORT if self.writer.close_delimited else Close.FLUSH)
 
     def read_content(self, wanted: bool) -> None:
         exchange = self.exchange
@@ -343,4 +341,5 @@ class Http1Front(End):
             self.last_read = self.turn.now
 
 
+_NO_WRITER = ResponseWriter(b"GET", b"HTTP/1.1", keep_alive=False)
 _CONTINUE = Response(100, (), b"Continue")

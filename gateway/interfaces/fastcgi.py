@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.ends import Close, End, Open
+from gateway.ends import OPEN, Close, End, Open
 from gateway.errors import GatewayError, Retry
-from gateway.exchange import ResponseSide
 from gateway.upstreams.connection import Connection
 from gateway.upstreams.pool import Member, Pool
 from gateway.variables import Variables
@@ -152,7 +151,7 @@ class FastcgiConnection(Connection):
     def abort(self, *, client_left: bool = False) -> None:
         """ABORT_REQUEST, and the connection lives on once the worker has confirmed (39)."""
         self.exchange = None
-        if not self.open or self.closing is not Close.NO:
+        if not self.open or self.closing is not OPEN:
             self.close(Close.ABORT)
             return
         self.codec.abort(self.request_id)

@@ -7,10 +7,9 @@ Must never know: the front, the router's tables. Next: `protocols/http1.py` for 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote_from_bytes
 
 from gateway.errors import GatewayError
-from gateway.exchange import ResponseSide
+from gateway.exchange import TUNNEL
 from gateway.upstreams.connection import Connection
 from gateway.upstreams.pool import Member, Pool
 from protocols.fields import forwardable, lower
@@ -25,6 +24,7 @@ from protocols.message import (
     Request,
     Response,
 )
+from protocols.target import encode_path
 
 if TYPE_CHECKING:
     from gateway.config import Route
@@ -54,7 +54,8 @@ class HttpInterface:
             site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
             keepalive=route.keepalive, idle_s=IDLE_S, rotate=route.balance == "round-robin",
         )  # fmt: skip
-        self.strip = len(route.match.value.rstrip(b"/")) if route.strip_prefix else 0
+        self.prefix = route.match.value.rstrip(b"/")
+        self.strip = len(self.prefix) if route.strip_prefix else 0
         self.literal_host = route.host.encode() if route.host not in ("client", "upstream") else b""
 
     def start(self, exchange: Exchange) -> None:
@@ -113,11 +114,12 @@ class HttpInterface:
         target = exchange.found.target
         if not self.strip:
             return target.raw_path
-        path = target.path[self.strip :]
-        if not path.startswith(b"/"):
-            path = b"/" + path
-        encoded = quote_from_bytes(path, safe="/!$&'()*+,;=:@~").encode()
-        return encoded + b"?" + target.query if target.query else encoded
+        raw_path = target.raw_path
+        if raw_path.startswith(self.prefix):  # no escapes in the prefix: it can be cut off as it stands
+            rest = raw_path[self.strip :]
+            return rest if rest.startswith(b"/") else b"/" + rest
+        path = target.path[self.strip :] or b"/"
+        return encode_path(path) + raw_path[len(raw_path.partition(b"?")[0]) :]
 
 
 class HttpConnection(Connection):
@@ -169,7 +171,7 @@ class HttpConnection(Connection):
     # ------------------------------------------------------------------ for the exchange (Call)
 
     def content(self, octets: bytes) -> None:
-        if self.exchange is not None and self.exchange.response_side is ResponseSide.TUNNEL:
+        if self.exchange is not None and self.exchange.response_side is TUNNEL:
             self.send(octets)
             return
         for piece in self.writer.content(octets):
@@ -206,11 +208,13 @@ class HttpConnection(Connection):
                 self._head(exchange, event)  # type: ignore[arg-type]
             else:
                 self._complete(exchange, event)  # type: ignore[arg-type]
+                return
+        exchange.wait_for_more()
 
     def ended(self) -> None:
         exchange = self.exchange
         assert exchange is not None
-        if exchange.response_side is ResponseSide.TUNNEL:
+        if exchange.response_side is TUNNEL:
             self._complete(exchange, END)
             return
         try:
@@ -232,13 +236,15 @@ class HttpConnection(Connection):
             exchange.respond(Response(101, fields, response.reason))
             return
         derived = response.derived
-        onward = derived.get(HttpConnection) if derived is not None else None
+        key = (HttpConnection, response.status, response.reason, response.length)
+        onward: Response | None = derived.get(key) if derived is not None else None
         if onward is None:
-            onward = (forwardable(response.fields), {})
+            fields = forwardable(response.fields)
+            onward = Response(response.status, fields, response.reason, response.length, derived={})
             if derived is not None:
-                derived[HttpConnection] = onward
+                derived[key] = onward
         self.keep = response.keep_alive
-        exchange.respond(Response(response.status, onward[0], response.reason, response.length, derived=onward[1]))
+        exchange.respond(onward)
 
     def _complete(self, exchange: Exchange, end: EndOfMessage) -> None:
         """The response is whole; the connection is of further use only if everything is in step."""

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.ends import Address, Close, Open, Turn
+from gateway.ends import OPEN, Address, Close, Open, Turn
 from gateway.errors import GatewayError, Retry
 
 if TYPE_CHECKING:
@@ -149,14 +149,14 @@ class Pool:
         member = connection.member
         connection.busy = False
         connection.wants_data = True
-        keep = keep and connection.closing is Close.NO and len(member.idle) < self.keepalive
+        keep = keep and connection.closing is OPEN and len(member.idle) < self.keepalive
         if keep and self.yields and member.unproven:
             keep = next(iter(member.unproven.values())) >= connection.since
         if keep:
             member.idle.append(connection)
             connection.deadline = self.turn.now + self.idle_s
         else:
-            connection.close(Close.FLUSH if connection.closing is Close.NO else connection.closing)
+            connection.close(Close.FLUSH if connection.closing is OPEN else connection.closing)
         if self.waiting:
             self._serve_waiting()
 
