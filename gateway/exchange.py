@@ -316,8 +316,6 @@ class Exchange:
             else:
                 self.local_redirect(event)  # type: ignore[arg-type]
                 return
-        if self.response_side is RESPONDING:
-            self.wait_for_more()
 
     def respond(self, response: Response) -> None:
         """A response head; its fields are already fit for the client."""

@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from gateway.config import Route
     from gateway.exchange import Exchange
 
-_PEERS = 1024
-"""Client connections whose constant variables are remembered; the cache is emptied when full."""
+ENTRIES = 2048
+TARGET_BYTES = 512
+"""So many client connections, and request-lines with targets up to this length, are remembered; a memory
+that is full is emptied."""
+CONTENT_LENGTH = b"CONTENT_LENGTH"
+EXCHANGE_ID = b"EXCHANGE_ID"
+"""The exchange id, as in the logs and on error pages."""
 
 
 class Variables:
@@ -32,6 +37,7 @@ class Variables:
         )
         self._route_part = b"".join(parts)
         self._peers: dict[Peer, bytes] = {}
+        self._lines: dict[tuple[bytes, ...], bytes] = {}
 
     def _sink(self, parts: list[bytes]) -> Callable[[bytes, bytes], None]:
         encode = self.encode
@@ -42,7 +48,7 @@ class Variables:
         peer = exchange.peer
         constant = self._peers.get(peer)
         if constant is None:
-            if len(self._peers) >= _PEERS:
+            if len(self._peers) >= ENTRIES:
                 self._peers.clear()
             parts: list[bytes] = []
             variables: dict[bytes, bytes] = {}
@@ -62,10 +68,19 @@ class Variables:
                 derived[self, peer.server_addr] = fields
         found = exchange.found
         assert found is not None
-        parts = [constant, fields]
-        append, encode = parts.append, self.encode
-        request_variables(
-            lambda name, value: append(encode(name, value)), request, found.target, found.place,
-            content_length=exchange.content_length, overridden=self.overridden, exchange_id=exchange.id,
-        )  # fmt: skip
-        return b"".join(parts)
+        place = found.place
+        key = (request.method, request.target, request.version, place.script_filename, place.path_info)
+        line = self._lines.get(key)
+        if line is None:
+            parts = []
+            request_variables(self._sink(parts), request, found.target, place, overridden=self.overridden)
+            line = b"".join(parts)
+            if len(request.target) <= TARGET_BYTES:
+                if len(self._lines) >= ENTRIES:
+                    self._lines.clear()
+                self._lines[key] = line
+        encoded = constant + fields + line
+        length = exchange.content_length
+        if length and CONTENT_LENGTH not in self.overridden:
+            encoded += self.encode(CONTENT_LENGTH, b"%d" % length)
+        return encoded + self.encode(EXCHANGE_ID, exchange.id) if EXCHANGE_ID not in self.overridden else encoded

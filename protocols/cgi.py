@@ -104,14 +104,9 @@ def request_variables(
     target: Target,
     place: Place,
     *,
-    content_length: int | None,
     overridden: Collection[bytes] = (),
-    exchange_id: bytes = b"",
 ) -> None:
-    """What is of this request, its fields apart; names in `overridden` were set by the route and stay away.
-
-    `content_length`: octets, None or 0 where there is no content.
-    """
+    """What its request-line and place say; names in `overridden` were set by the route and stay away."""
     values: dict[bytes, bytes] = {
         b"REQUEST_METHOD": request.method,
         b"REQUEST_URI": request.target,
@@ -125,10 +120,6 @@ def request_variables(
             values[b"PATH_TRANSLATED"] = place.path_translated
     if place.script_filename:
         values[b"SCRIPT_FILENAME"] = place.script_filename
-    if content_length:
-        values[b"CONTENT_LENGTH"] = b"%d" % content_length
-    if exchange_id:
-        values[b"EXCHANGE_ID"] = exchange_id
     for name, value in values.items():
         if name not in overridden:
             sink(name, value)
@@ -174,15 +165,17 @@ def meta_variables(
     environment: Iterable[tuple[bytes, bytes]] = (),
     content_length: int | None = None,
     authorization: bool = False,
-    exchange_id: bytes = b"",
 ) -> dict[bytes, bytes]:
-    """All meta-variables of one request, for callers without caches."""
+    """All meta-variables of one request, for callers without caches.
+
+    `content_length`: octets, None or 0 where there is no content (4.1.2).
+    """
     fixed = dict(environment)
     variables: dict[bytes, bytes] = {}
     connection_variables(variables.__setitem__, peer)
-    request_variables(
-        variables.__setitem__, request, target, place, content_length=content_length, exchange_id=exchange_id
-    )
+    request_variables(variables.__setitem__, request, target, place)
+    if content_length:
+        variables[b"CONTENT_LENGTH"] = b"%d" % content_length
     field_variables(variables.__setitem__, request, peer, authorization=authorization)
     route_variables(
         variables.__setitem__, software=software, document_root=place.document_root, environment=fixed.items()
@@ -227,7 +220,14 @@ class ScriptResponseReader:
     After a RemoteProtocolError it must not be used again.
     """
 
-    __slots__ = ("overrun", "_chunks", "_count", "_done", "_head", "_limit", "_nph", "_rest", "_scanned", "_to_head")
+    # The state at the start stands here, so that making one for a request costs little.
+    overrun = False
+    """Whether octets beyond the script's Content-Length, or after a response without content, were cut."""
+    _head: bytes | None = b""
+    _scanned = 0
+    _rest: int | None = None  # octets of content still to come, None for an unknown number
+    _done = False  # whether no (more) content may follow
+    _chunks: ChunkedReader | None = None
 
     def __init__(
         self,
@@ -237,17 +237,10 @@ class ScriptResponseReader:
         count_limit: int = 200,
         request_method: bytes = b"GET",
     ) -> None:
-        self.overrun = False
-        """Whether octets beyond the script's Content-Length, or after a response without content, were cut."""
         self._nph = nph
         self._limit = head_limit_bytes
         self._count = count_limit
         self._to_head = request_method == b"HEAD"
-        self._head: bytes | None = b""
-        self._scanned = 0
-        self._rest: int | None = None  # octets of content still to come, None for an unknown number
-        self._done = False  # whether no (more) content may follow
-        self._chunks: ChunkedReader | None = None
 
     def receive(self, octets: bytes) -> list[ScriptEvent]:
         """Decode what was printed. Raises RemoteProtocolError where it can't become a response."""

@@ -239,6 +239,7 @@ class Script:
             self.fail(error.detail)
             return
         exchange.take(events)
+        exchange.wait_for_more()
 
     def finish(self) -> None:
         """stdout has ended, and the exit status is known (or did not come in time)."""

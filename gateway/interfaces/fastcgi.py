@@ -189,6 +189,7 @@ class FastcgiConnection(Connection):
                 if self.exchange is not exchange:
                     self._late(events[events.index(event) + 1 :])
                     return
+            exchange.wait_for_more()
         except RemoteProtocolError as error:
             self.fail(self._rubbish(error))
 

@@ -108,6 +108,7 @@ class ScgiConnection(Connection):
             self.fail(self._rubbish(error))
             return
         exchange.take(events)
+        exchange.wait_for_more()
 
     def ended(self) -> None:
         exchange = self.exchange
