@@ -362,8 +362,8 @@ class _Reader:
 
     def target(self, found: dict[str, Any], where: str, interface: str, apps: dict[str, App]) -> None:
         """Exactly one target (DESIGN section 4)."""
-        names = ("root", "script") if interface in ("cgi", "static") else ("address", "app")
-        names = tuple(name for name in names if (interface, name) not in (("static", "script"), ("http", "app")))
+        both = ("root", "script") if interface in ("cgi", "static") else ("address", "app")
+        names = tuple(name for name in both if (interface, name) not in (("static", "script"), ("http", "app")))
         given = [name for name in names if found[name]]
         if len(given) != 1:
             problem = "has no target" if not given else f"has {len(given)} targets"

@@ -401,7 +401,7 @@ class Exchange:
     def expired(self) -> None:
         """`deadline` has passed."""
         if self.client_full and self.late == "read":  # the client's own write timeout decides
-            self._wait_for_more()
+            self.wait_for_more()
             return
         key = {"response": "timeouts.response", "read": "timeouts.read", "total": "timeouts.total"}[self.late]
         what = {

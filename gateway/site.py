@@ -154,7 +154,8 @@ class Site:
         level = "info" if error.side is Side.CLIENT else "error" if error.status >= 500 else "warn"
         self.error_log.log(
             level, f"{error.status} {error.cause}: {error.detail}", remedy=error.remedy,
-            exchange=exchange.id.decode("latin-1"), route=error.route or route_name(exchange), upstream=exchange.upstream,
+            exchange=exchange.id.decode("latin-1"), route=error.route or route_name(exchange),
+            upstream=exchange.upstream,
         )  # fmt: skip
 
     def report_retry(self, exchange: Exchange, error: GatewayError) -> None:

@@ -79,7 +79,7 @@ class Section(msgspec.Struct, frozen=True):
     fields: list[FieldLine]
     control: Control
     derived: Derived
-    meaning: dict[bytes, Any]
+    meaning: dict[Any, Any]
     """What `http1.py` made of it, by the version of the message."""
 
 

@@ -89,7 +89,9 @@ class CgiInterface:
 class Script:
     """One process and its three streams: the Call of its exchange, and the Child of its order."""
 
-    __slots__ = ("code", "ended_stdout", "exchange", "interface", "pid", "reader", "stderr", "stdin", "stdout", "unwanted")
+    __slots__ = (
+        "code", "ended_stdout", "exchange", "interface", "pid", "reader", "stderr", "stdin", "stdout", "unwanted",
+    )  # fmt: skip
 
     def __init__(self, interface: CgiInterface, exchange: Exchange) -> None:
         self.interface = interface

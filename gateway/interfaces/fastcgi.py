@@ -7,6 +7,7 @@ Must never know: the front. Next: `protocols/fastcgi.py` for the records.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gateway.ends import OPEN, Close, End, Open
@@ -102,12 +103,10 @@ class FastcgiInterface:
                 self.pool.limit_to(member, int(told))
 
 
-class FastcgiConnection(Connection):
+class FastcgiConnection(Connection["Exchange"]):
     """One connection to a worker; one request at a time travels on it."""
 
     __slots__ = ("aborting", "answered", "codec", "ended_stdout", "interface", "reader", "request_id", "sent")
-
-    exchange: Exchange | None
 
     def __init__(self, pool: Pool, member: Member, interface: FastcgiInterface) -> None:
         super().__init__(pool, member)
@@ -193,7 +192,7 @@ class FastcgiConnection(Connection):
         except RemoteProtocolError as error:
             self.fail(self._rubbish(error))
 
-    def _late(self, events: list[object]) -> None:
+    def _late(self, events: Sequence[object]) -> None:
         """What comes after an abort is dropped, until END_REQUEST makes the connection usable."""
         for event in events:
             if type(event) is EndRequest and self.aborting:

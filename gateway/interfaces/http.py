@@ -122,12 +122,10 @@ class HttpInterface:
         return encode_path(path) + raw_path[len(raw_path.partition(b"?")[0]) :]
 
 
-class HttpConnection(Connection):
+class HttpConnection(Connection["Exchange"]):
     """One connection to an origin server."""
 
     __slots__ = ("answered", "interface", "keep", "reader", "sent", "writer")
-
-    exchange: Exchange | None
 
     def __init__(self, pool: Pool, member: Member, interface: HttpInterface) -> None:
         super().__init__(pool, member)
@@ -231,7 +229,7 @@ class HttpConnection(Connection):
             if not exchange.request.upgrade or not self.interface.route.websocket:
                 self.fail(self._rubbish(RemoteProtocolError("101 without a request for an upgrade")))
                 return
-            fields = forwardable(response.fields) + [(b"Connection", b"upgrade")]
+            fields = [*forwardable(response.fields), (b"Connection", b"upgrade")]
             fields += [line for line in response.fields if lower(line[0]) == b"upgrade"]
             exchange.respond(Response(101, fields, response.reason))
             return

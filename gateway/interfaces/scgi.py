@@ -63,12 +63,10 @@ class ScgiInterface:
             exchange.failed(error)
 
 
-class ScgiConnection(Connection):
+class ScgiConnection(Connection["Exchange"]):
     """One connection to a worker, for one request."""
 
     __slots__ = ("interface", "reader")
-
-    exchange: Exchange | None
 
     def __init__(self, pool: Pool, member: Member, interface: ScgiInterface) -> None:
         super().__init__(pool, member)

@@ -95,7 +95,8 @@ class StaticInterface:
             inside = real == self.root or real.startswith(self.root.rstrip(b"/") + b"/")
             if not inside or (self.route.symlinks == "none" and real != os.path.normpath(full)):
                 os.close(descriptor)
-                raise _missing(path, f"a symbolic link leads to {os.fsdecode(real)} (symlinks = {self.route.symlinks!r})")
+                where = os.fsdecode(real)
+                raise _missing(path, f"a symbolic link leads to {where} (symlinks = {self.route.symlinks!r})")
         return descriptor, os.fstat(descriptor)
 
     # ------------------------------------------------------------------ files
@@ -133,7 +134,8 @@ class StaticInterface:
             octets = os.pread(descriptor, length, start)
             os.close(descriptor)
             if len(octets) != length:
-                exchange.failed(GatewayError(500, "file-changed", f"{os.fsdecode(path)} became shorter", side=Side.GATEWAY))
+                what = f"{os.fsdecode(path)} became shorter"
+                exchange.failed(GatewayError(500, "file-changed", what, side=Side.GATEWAY))
                 return
             exchange.response_content(octets)
         else:

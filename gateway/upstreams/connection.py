@@ -8,7 +8,7 @@ Must never know: the wire format (the interfaces subclass it). Next: `pool.py`.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from gateway.ends import Close, End
 from gateway.errors import GatewayError, Retry
@@ -32,18 +32,21 @@ _REMEDIES = {
 class Carried(Protocol):
     """What a connection tells its exchange."""
 
-    call: object | None
+    call: Any
 
     def pump(self) -> None: ...
     def failed(self, error: GatewayError) -> None: ...
 
 
-class Connection(End):
+Exchanged = TypeVar("Exchanged", bound="Carried")
+
+
+class Connection(End, Generic[Exchanged]):
     """An end towards a worker, kept by a pool."""
 
     __slots__ = ("busy", "exchange", "member", "open", "pool", "proven", "since", "used")
 
-    exchange: Carried | None
+    exchange: Exchanged | None
 
     def __init__(self, pool: Pool, member: Member) -> None:
         super().__init__(pool.turn)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.ends import OPEN, Address, Close, Open, Turn
 from gateway.errors import GatewayError, Retry
@@ -37,9 +37,9 @@ class Member:
         self.address = address
         self.limit = limit
         """How many connections the worker serves at the same time, as far as it is known."""
-        self.idle: list[Connection] = []
+        self.idle: list[Connection[Any]] = []
         self.open = 0
-        self.unproven: dict[Connection, float] = {}
+        self.unproven: dict[Connection[Any], float] = {}
         """Since when each waits, oldest first."""
         self.down_until = 0.0
 
@@ -47,7 +47,7 @@ class Member:
 class Waiter(Protocol):
     """Who waits for a connection."""
 
-    queued_in: deque[Waiter] | None
+    queued_in: deque[Any] | None
 
 
 class Pool:
@@ -57,8 +57,8 @@ class Pool:
         self,
         turn: Turn,
         addresses: Sequence[Address],
-        make: Callable[[Pool, Member], Connection],
-        ready: Callable[[Waiter], None],
+        make: Callable[[Pool, Member], Connection[Any]],
+        ready: Callable[[Any], None],
         *,
         connect_s: float,
         keepalive: int,
@@ -84,7 +84,7 @@ class Pool:
         self.waiting: deque[Waiter] = deque()
         self._turn = 0
 
-    def take(self, *, fresh: bool = False, not_at: Address | None = None) -> Connection | None:
+    def take(self, *, fresh: bool = False, not_at: Address | None = None) -> Connection[Any] | None:
         """A connection to write to at once (it may still be connecting), or None: then `wait`.
 
         fresh   not one that was kept, because a kept one has just been found dead
@@ -138,13 +138,13 @@ class Pool:
         waiter.queued_in = self.waiting
         self.waiting.append(waiter)
 
-    def proved(self, connection: Connection) -> None:
+    def proved(self, connection: Connection[Any]) -> None:
         """First octets came from it: the worker serves it."""
         connection.proven = True
         connection.member.unproven.pop(connection, None)
         connection.member.down_until = 0.0
 
-    def release(self, connection: Connection, *, keep: bool) -> None:
+    def release(self, connection: Connection[Any], *, keep: bool) -> None:
         """The request is over. The last thing to be called in an input: it may start the next request."""
         member = connection.member
         connection.busy = False
@@ -160,7 +160,7 @@ class Pool:
         if self.waiting:
             self._serve_waiting()
 
-    def gone(self, connection: Connection, error: OSError | None) -> None:
+    def gone(self, connection: Connection[Any], error: OSError | None) -> None:
         """Its stream is lost. The last thing to be called in an input, as `release`."""
         member = connection.member
         member.open -= 1
@@ -173,7 +173,7 @@ class Pool:
         if self.waiting:
             self._serve_waiting()
 
-    def retire(self, connection: Connection) -> None:
+    def retire(self, connection: Connection[Any]) -> None:
         """An idle connection is of no use any more."""
         if connection in connection.member.idle:
             connection.member.idle.remove(connection)
