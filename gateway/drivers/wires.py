@@ -13,6 +13,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any
 
+from gateway.drivers.poller import READABLE, WRITABLE
 from gateway.ends import OPEN, Close, End, FileSlice, Outgoing, SocketName
 
 if TYPE_CHECKING:
@@ -240,7 +241,7 @@ class FileSender:
 class DescriptorWire:
     """A pipe, or a socket that lives for one request: non-blocking reads and writes by ourselves."""
 
-    __slots__ = ("descriptor", "driver", "end", "is_socket", "pending", "reading", "reads", "writes", "writing")
+    __slots__ = ("descriptor", "driver", "end", "is_socket", "pending", "reads", "watched")
 
     def __init__(
         self,
@@ -249,44 +250,61 @@ class DescriptorWire:
         descriptor: int,
         *,
         reads: bool,
-        writes: bool,
         is_socket: bool = False,
     ) -> None:
         self.driver = driver
         self.end = end
         self.descriptor = descriptor
         self.reads = reads
-        self.writes = writes
         self.is_socket = is_socket
-        self.reading = False
-        self.writing = False
+        self.watched = 0
         self.pending: list[memoryview] = []
         driver.wires.add(self)
         end.wire = self
 
-    def _readable(self) -> None:
+    def _ready(self, events: int) -> None:
+        """Called by the poller: it can be read or written, or the other side is gone."""
+        driver = self.driver
+        driver.turn.now = driver.loop.time()
+        if self.watched & READABLE and events & ~WRITABLE:
+            self._read()
+        if self.watched & WRITABLE and events & ~READABLE:
+            self.end.touch()
+        driver.settle()
+
+    def _read(self) -> None:
         driver, end = self.driver, self.end
-        now = driver.turn.now = driver.loop.time()
         try:
             octets = os.read(self.descriptor, READ_BYTES)
+            if octets:
+                driver.tell(end, end.received, octets, driver.turn.now)
+                # a worker that closes after its answer mostly has done so by now
+                if not self.is_socket or len(octets) == READ_BYTES or self.descriptor < 0 or not end.wants_data:
+                    return
+                octets = os.read(self.descriptor, READ_BYTES)
+                if octets:
+                    driver.tell(end, end.received, octets, driver.turn.now)
+                    return
         except BlockingIOError:
             return
         except OSError as error:
             self.gone(error)
             return
-        if octets:
-            driver.tell(end, end.received, octets, now)
-        else:
-            self._stop_reading()
-            self.reads = False
-            driver.tell(end, end.received_eof, now)
-        driver.settle()
+        self.reads = False
+        self._watch()
+        driver.tell(end, end.received_eof, driver.turn.now)
 
-    def _writable(self) -> None:
-        driver = self.driver
-        driver.turn.now = driver.loop.time()
-        self.end.touch()
-        driver.settle()
+    def _watch(self) -> None:
+        """Have the poller watch for what is wanted now."""
+        if self.descriptor < 0:
+            return
+        wanted = (READABLE if self.reads and self.end.wants_data else 0) | (WRITABLE if self.pending else 0)
+        if wanted != self.watched:
+            self.watched = wanted
+            if wanted:
+                self.driver.poller.watch(self.descriptor, wanted, self._ready)
+            else:
+                self.driver.poller.forget(self.descriptor)
 
     def flush(self) -> None:
         """Write what the end has ready and do what it wants."""
@@ -295,31 +313,34 @@ class DescriptorWire:
             self.gone(None)
             return
         if end.out:
-            self.pending += [memoryview(piece) for piece in end.outgoing() if isinstance(piece, bytes)]
+            self._take(end.outgoing())
         if self.pending and not self._write():
             return
         if self.pending:
-            if not self.writing:
-                self.writing = True
-                driver.loop.add_writer(self.descriptor, self._writable)
             if not end.held:
                 driver.tell(end, end.unsent, sum(map(len, self.pending)), driver.turn.now)
         else:
-            if self.writing:
-                self.writing = False
-                driver.loop.remove_writer(self.descriptor)
             if end.closing is not OPEN:
                 self.gone(None)
                 return
             if end.held or end.wants_room:
                 end.wants_room = False
                 driver.tell(end, end.unsent, 0, driver.turn.now)
-        if self.reads and end.wants_data is not self.reading:
-            if end.wants_data:
-                self.reading = True
-                driver.loop.add_reader(self.descriptor, self._readable)
-            else:
-                self._stop_reading()
+        self._watch()
+
+    def _take(self, out: list[Outgoing]) -> None:
+        """Write at once what the kernel takes of a single piece; the rest is pending."""
+        if len(out) == 1 and not self.pending:
+            piece = out[0]
+            assert type(piece) is bytes
+            try:
+                written = os.write(self.descriptor, piece)
+            except OSError:
+                written = 0  # whatever it is, the next attempt meets it, too
+            if written < len(piece):
+                self.pending.append(memoryview(piece)[written:])
+        else:
+            self.pending += [memoryview(piece) for piece in out if type(piece) is bytes]
 
     def _write(self) -> bool:
         """Write what is pending; False if the stream is gone."""
@@ -343,20 +364,14 @@ class DescriptorWire:
             return False
         return True
 
-    def _stop_reading(self) -> None:
-        if self.reading:
-            self.reading = False
-            self.driver.loop.remove_reader(self.descriptor)
-
     def gone(self, error: OSError | None) -> None:
         """Close it and tell the end."""
         if self.descriptor < 0:
             return
         driver = self.driver
-        self._stop_reading()
-        if self.writing:
-            driver.loop.remove_writer(self.descriptor)
-            self.writing = False
+        if self.watched:
+            driver.poller.closing(self.descriptor)
+            self.watched = 0
         os.close(self.descriptor)
         self.descriptor = -1
         self.pending.clear()
