@@ -312,9 +312,7 @@ class DescriptorWire:
         if end.closing is not OPEN and end.closing is Close.ABORT:
             self.gone(None)
             return
-        if end.out:
-            self._take(end.outgoing())
-        if self.pending and not self._write():
+        if (end.out or self.pending) and not self._write():
             return
         if self.pending:
             if not end.held:
@@ -328,24 +326,19 @@ class DescriptorWire:
                 driver.tell(end, end.unsent, 0, driver.turn.now)
         self._watch()
 
-    def _take(self, out: list[Outgoing]) -> None:
-        """Write at once what the kernel takes of a single piece; the rest is pending."""
-        if len(out) == 1 and not self.pending:
-            piece = out[0]
-            assert type(piece) is bytes
-            try:
-                written = os.write(self.descriptor, piece)
-            except OSError:
-                written = 0  # whatever it is, the next attempt meets it, too
-            if written < len(piece):
-                self.pending.append(memoryview(piece)[written:])
-        else:
-            self.pending += [memoryview(piece) for piece in out if type(piece) is bytes]
-
     def _write(self) -> bool:
-        """Write what is pending; False if the stream is gone."""
-        pending = self.pending
+        """Write what the end has ready, and what was left before; False if the stream is gone."""
+        out, pending = self.end.outgoing(), self.pending
         try:
+            if len(out) == 1 and not pending:
+                piece = out[0]
+                assert type(piece) is bytes
+                written = os.write(self.descriptor, piece)
+                if written == len(piece):
+                    return True
+                pending.append(memoryview(piece)[written:])
+                return True
+            pending += [memoryview(piece) for piece in out if type(piece) is bytes]
             while pending:
                 written = os.writev(self.descriptor, pending[:64])
                 while pending and written >= len(pending[0]):
@@ -353,13 +346,13 @@ class DescriptorWire:
                 if written:
                     pending[0] = pending[0][written:]
         except BlockingIOError:
-            pass
+            if not pending:
+                pending += [memoryview(piece) for piece in out if type(piece) is bytes]
         except OSError as error:
-            if self.is_socket and self.reads:
+            if self.is_socket and self.reads and error.errno in (errno.EPIPE, errno.ECONNRESET):
                 # the peer may have answered before it stopped reading: what it said must be read
                 pending.clear()
-                if error.errno in (errno.EPIPE, errno.ECONNRESET):
-                    return True
+                return True
             self.gone(error)
             return False
         return True
