@@ -128,6 +128,8 @@ class Exchange:
     queued_in: deque[Any] | None = None
     """The line in which this exchange waits for a worker."""
     client_full = False
+    content_passed = False
+    """Whether the worker of this attempt has got all request content."""
 
     def __init__(self, site: Site, client: Client, request: Request) -> None:
         site.exchanges += 1
@@ -175,6 +177,7 @@ class Exchange:
         self.attempts += 1
         service = self.service
         assert service is not None
+        self.content_passed = False
         if self.spool is not None:
             self.spool.rewind()
         if self.request_side is REQUEST_DONE:
@@ -198,9 +201,9 @@ class Exchange:
         """All content if it is here and small, for interfaces that write everything at once."""
         if self.request_side is not REQUEST_DONE:
             return None
-        if self.spool is None:
-            return b""
-        return self.spool.whole
+        whole = b"" if self.spool is None else self.spool.whole
+        self.content_passed = whole is not None
+        return whole
 
     def connected(self, call: Call) -> None:
         """The worker takes this request; content may flow where it was not written with the head."""
@@ -212,7 +215,7 @@ class Exchange:
     def pump(self) -> None:
         """The call has room for content (the interface calls this once its head is written)."""
         call = self.call
-        if call is None or self.response_side is RESPONSE_DONE:
+        if call is None or self.content_passed or self.response_side is RESPONSE_DONE:
             return
         if call.full:
             call.room()
@@ -225,6 +228,7 @@ class Exchange:
             if spool.rest:
                 call.room()
             elif self.request_side is REQUEST_DONE:
+                self.content_passed = True
                 call.content_end()
             else:  # what had come before the worker was ready is passed on; the rest follows as it comes
                 spool.close()
@@ -283,6 +287,7 @@ class Exchange:
             if self.attempts == 0:
                 self.start_call()
         elif self.call is not None and self.spool is None:
+            self.content_passed = True
             self.call.content_end()
 
     def client_lost(self) -> None:
@@ -371,6 +376,7 @@ class Exchange:
     def _switch(self, response: Response) -> None:
         """101: from here on octets pass as they are, both ways (RFC 9110 7.8)."""
         self.response_side = TUNNEL
+        self.content_passed = False
         self.request_side = STREAMING
         self.status = 101
         self.deadline = self.total_deadline
