@@ -49,7 +49,7 @@ def add_parser(subparsers: Any) -> None:
     add = parser.add_argument
     add("target", metavar="TARGET", help="whom to call, see below")
     add("-X", "--method", metavar="METHOD", help="default: GET, or POST with -d")
-    add("-H", "--field", action="append", default=[], metavar="'NAME: VALUE'", help="a field line; repeatable")
+    add("-H", "--field", action="append", default=[], metavar="'NAME: VALUE'", help="field line; repeatable")
     add("-d", "--content", metavar="TEXT or @FILE", help="content of the request; @- reads standard input")
     add("-i", "--include", action="store_true", help="print the head of the response too")
     add("-v", "--verbose", action="store_true", help="meta-variables and records, on standard error")
