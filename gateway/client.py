@@ -41,7 +41,7 @@ from protocols.message import (
 )
 from protocols.scgi import encode_pair as scgi_pair
 from protocols.scgi import encode_request
-from protocols.target import Place, Target, parse, split_suffix
+from protocols.target import Place, Target, encode_path, parse, split_suffix
 
 SOFTWARE = f"gateway-call/{__version__}".encode()
 INTERFACES = ("fastcgi", "scgi", "http", "cgi")
@@ -195,7 +195,12 @@ def _prepare(
     interface, address, host, in_target = _parse_target(text)
     if path is not None and in_target:
         raise CallError(Outcome.USAGE, f"two paths: {in_target} in the target, and {path}")
-    raw = os.fsencode(path or in_target or "/")
+    if interface == "cgi":
+        script_filename = script_filename or address.path
+        script_name = "/" + os.path.basename(address.path) if script_name is None else script_name
+        raw = encode_path(os.fsencode(script_name)) + os.fsencode(path or "")
+    else:
+        raw = os.fsencode(path or in_target or "/")
     given = {name.lower() for name, _ in fields}
     defaults = [(b"Host", host.encode()), (b"User-Agent", SOFTWARE), (b"Accept", b"*/*")]
     fields = [line for line in defaults if line[0].lower() not in given] + fields
@@ -208,12 +213,7 @@ def _prepare(
         raise CallError(Outcome.USAGE, error.detail) from None
     if interface == "http" and (environment or script_name is not None or script_filename or root):
         raise CallError(Outcome.USAGE, "HTTP carries no meta-variables", "leave the flags for them out")
-    if interface == "cgi":
-        script_filename = script_filename or address.path
-        script_name = "/" + os.path.basename(address.path) if script_name is None else script_name
-        place = Place(os.fsencode(script_name), parsed.path if path else b"", os.fsencode(script_filename))
-    else:
-        place = _place(parsed.path, script_name, script_filename, root)
+    place = _place(parsed.path, script_name, script_filename, root)
     request = Request(method.encode(), raw, fields, host=host_value, length=len(content))
     return Call(interface, address, request, parsed, content, place, environment, deadline)
 
@@ -363,9 +363,7 @@ def _fastcgi(call: Call, result: Result) -> None:
             elif isinstance(event, Stderr):
                 result.stderr += event.octets
             elif isinstance(event, EndRequest):
-                result.records.append(
-                    f"< appStatus {event.app_status}, protocolStatus {event.protocol_status.name}"
-                )
+                result.records.append(f"< appStatus {event.app_status}, protocolStatus {event.protocol_status.name}")
                 result.app_status = event.app_status
                 if event.protocol_status is not ProtocolStatus.REQUEST_COMPLETE:
                     busy = event.protocol_status is ProtocolStatus.OVERLOADED
@@ -420,9 +418,7 @@ def _cgi(call: Call, result: Result) -> None:
     script = call.address.path
     result.variables = {b"PATH": b"/usr/local/bin:/usr/bin:/bin", **call.variables()}
     result.records.append(f"> {script} in {os.path.dirname(script)}, content of {len(call.content)} octets")
-    reader = ScriptResponseReader(
-        nph=os.path.basename(script).startswith("nph-"), request_method=call.request.method
-    )
+    reader = ScriptResponseReader(nph=os.path.basename(script).startswith("nph-"), request_method=call.request.method)
     try:
         process = subprocess.Popen(
             [script], env=result.variables, cwd=os.path.dirname(script), start_new_session=True,

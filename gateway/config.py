@@ -24,6 +24,7 @@ from gateway.config_errors import ConfigError, find_line, nearest
 from gateway.config_keys import Key
 from gateway.config_keys import listen as parse_listen_text
 from gateway.ends import Address
+from gateway.observe.access_log import Format, FormatError
 
 __all__ = ["App", "Config", "ConfigError", "Route", "directory_config", "load_config", "parse_listen"]
 
@@ -167,9 +168,7 @@ def parse_config(source: str, file: str) -> Config:
     except tomllib.TOMLDecodeError as error:
         text = str(error)
         line = re.search(r"at line (\d+)", text)
-        raise ConfigError(
-            "is no TOML: " + text, file=file, line=int(line[1]) if line else None
-        ) from None
+        raise ConfigError("is no TOML: " + text, file=file, line=int(line[1]) if line else None) from None
     return _Reader(source, file).config(tables)
 
 
@@ -185,7 +184,7 @@ class _Reader:
         self, problem: str, key: str, value: object = None, allowed: str = "", near: str | None = None
     ) -> NoReturn:
         raise ConfigError(
-            problem, file=self.file, line=find_line(self.source, key), key=_shown(key), value=value,
+            problem, file=self.file, line=find_line(self.source, key), key=key, value=value,
             allowed=allowed, nearest=near,
         )  # fmt: skip
 
@@ -197,7 +196,7 @@ class _Reader:
             if name not in known:
                 self.wrong("no such table", name, allowed=", ".join(known), near=nearest(name, known))
         server = self.server(self.table(tables.get("server", {}), "server"))
-        log = Log(**self.values(self.table(tables.get("log", {}), "log"), keys.LOG, "log"))
+        log = self.log(self.table(tables.get("log", {}), "log"))
         apps = {
             name: self.app(name, self.table(table, f"apps.{name}"))
             for name, table in self.table(tables.get("apps", {}), "apps").items()
@@ -251,10 +250,14 @@ class _Reader:
         if (processes := table.get("processes")) not in (None, 0, 1):
             self.wrong("more than one server process is not available in this version", "server.processes", processes,
                        "1")  # fmt: skip
+        if (model := table.get("concurrency")) in keys.LATER_MODELS:
+            self.wrong("this model is not available in this version", "server.concurrency", model, '"event"')
         found = self.values(table, keys.SERVER, "server")
         found.pop("processes")
         limits = self.values(self.table(table.get("limits", {}), "server.limits"), keys.LIMITS, "server.limits")
-        timeouts = self.values(self.table(table.get("timeouts", {}), "server.timeouts"), keys.TIMEOUTS, "server.timeouts")
+        timeouts = self.values(
+            self.table(table.get("timeouts", {}), "server.timeouts"), keys.TIMEOUTS, "server.timeouts"
+        )
         networks = []
         for text in found.pop("trusted_proxies"):
             try:
@@ -269,6 +272,17 @@ class _Reader:
             trusted_proxies=tuple(networks), grace_s=found.pop("grace"), limits=Limits(**limits),
             timeouts=Timeouts(**{name + "_s": value or float("inf") for name, value in timeouts.items()}), **found,
         )  # fmt: skip
+
+    def log(self, table: dict[str, Any]) -> Log:
+        found = self.values(table, keys.LOG, "log")
+        try:
+            Format(found["format"])
+        except FormatError as error:
+            self.wrong("is not allowed", "log.format", found["format"], str(error))
+        for name in ("access", "error"):
+            if found[name] not in (None, "-", "syslog"):
+                found[name] = os.path.join(self.directory, found[name])
+        return Log(**found)
 
     def user(self, name: str, key: str) -> None:
         try:
@@ -313,7 +327,9 @@ class _Reader:
                                value[name], "workers = 4")  # fmt: skip
             low, high = value.get("min", value.get("max")), value.get("max", value.get("min"))
             if low != high:
-                self.wrong("only a fixed number of workers is available in this version", key, value, f"workers = {high}")
+                self.wrong(
+                    "only a fixed number of workers is available in this version", key, value, f"workers = {high}"
+                )
             value = high
         try:
             return keys.count(1)(value)
@@ -328,15 +344,18 @@ class _Reader:
         if interface is None:
             self.wrong("`interface` is missing", where, allowed=" | ".join(keys.INTERFACES))
         if interface not in keys.INTERFACES:
-            self.wrong("no such interface", f"{where}.interface", interface, " | ".join(keys.INTERFACES),
-                       nearest(str(interface), keys.INTERFACES))  # fmt: skip
+            near = "fastcgi" if interface == "fcgi" else nearest(str(interface), keys.INTERFACES)
+            self.wrong("no such interface", f"{where}.interface", interface, " | ".join(keys.INTERFACES), near)
         if table.get("multiplex") is False:
             table = {name: value for name, value in table.items() if name != "multiplex"}
         found = self.values(table, keys.ROUTE, where, interface)
         if found["path"] is None:
             self.wrong("`path` is missing", where, allowed='a prefix "/app/", "=/exact" or "*.php"')
         timeouts = self.values(
-            self.table(table.get("timeouts", {}), f"{where}.timeouts"), keys.ROUTE_TIMEOUTS, f"{where}.timeouts", interface
+            self.table(table.get("timeouts", {}), f"{where}.timeouts"),
+            keys.ROUTE_TIMEOUTS,
+            f"{where}.timeouts",
+            interface,
         )
         limits = self.values(
             self.table(table.get("limits", {}), f"{where}.limits"), keys.ROUTE_LIMITS, f"{where}.limits", interface
@@ -405,11 +424,6 @@ class _Reader:
         if not os.access(path, os.X_OK):
             self.wrong("cannot be run", f"{where}.script", script, f"an executable file: chmod +x {path}")
         return os.fsencode(path)
-
-
-def _shown(key: str) -> str:
-    """A key as people count: the first route is routes[1]."""
-    return key
 
 
 def directory_config(

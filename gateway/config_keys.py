@@ -13,6 +13,7 @@ from typing import Any
 
 from gateway.ends import Address
 
+LATER_MODELS = ("single", "fork", "thread", "prefork", "threadpool")
 INTERFACES = ("cgi", "fastcgi", "scgi", "http", "static")
 GATEWAY = ("cgi", "fastcgi", "scgi", "http")
 UNIX_PATH_BYTES = 107
@@ -151,14 +152,13 @@ _LATER = "not available in this version"
 SERVER = (
     Key("listen", many(listen), ("127.0.0.1:8000",), 'where: "127.0.0.1:8000", "[::1]:8000", "unix:/path", "fd:3"',
         example='["127.0.0.1:8000"]'),
-    Key("concurrency", choice("event"), "event", "event: one event loop (single, fork, thread, prefork, threadpool: "
-        + _LATER + ")", example='"event"'),
+    Key("concurrency", choice("event"), "event", "only the event loop in this version", example='"event"'),
     Key("processes", count(0), 1, "how many server processes; only 1 in this version", example="1"),
     Key("threads", None, None, "", later=_LATER),
     Key("http", choice("auto", "httptools", "h11"), "auto", "the tokeniser: httptools (C) or h11 (pure Python)",
         example='"auto"'),
     Key("user", text, None, "drop to this user after binding, when started as root", example='"www-data"'),
-    Key("trusted_proxies", many(text), (), "whose Forwarded and X-Forwarded-* fields are believed: addresses, networks",
+    Key("trusted_proxies", many(text), (), "proxies whose Forwarded and X-Forwarded-* fields are believed",
         example='["127.0.0.1", "10.0.0.0/8"]'),
     Key("grace", duration, 30.0, "how long requests in flight may take when the server is told to stop", example='"30s"'),
     Key("limits", None, None, "see [server.limits]"),
@@ -220,21 +220,23 @@ ROUTE = (
         example='"end"'),
     Key("keepalive", count(0), 32, "idle connections kept per address; 0 for none", ("fastcgi", "http"), example="32"),
     Key("multiplex", None, None, "", ("fastcgi",), later=_LATER),
-    Key("request_buffering", boolean, True, "false: request content is streamed as it comes", ("fastcgi", "http"),
+    Key("request_buffering", boolean, True, "false: content is streamed as it comes", ("fastcgi", "http"),
         example="true"),
     Key("strip_prefix", boolean, False, "whether the upstream sees the path without `path`", ("http",), example="false"),
     Key("host", text, "client", 'Host that the upstream sees: "client", "upstream", or a name', ("http",),
         example='"client"'),
     Key("websocket", boolean, True, "whether Upgrade is passed", ("http",), example="true"),
-    Key("balance", choice("least-outstanding", "round-robin"), "least-outstanding", "how one of several addresses is chosen",
-        ("fastcgi", "scgi", "http"), example='"least-outstanding"'),
+    Key("balance", choice("least-outstanding", "round-robin"), "least-outstanding",
+        "how one of several addresses is chosen", ("fastcgi", "scgi", "http"), example='"least-outstanding"'),
     Key("health", None, None, "", ("fastcgi", "scgi", "http"), later=_LATER),
 )  # fmt: skip
 
 ROUTE_TIMEOUTS = (
     Key("connect", duration, 5.0, "to connect to a worker", ("fastcgi", "scgi", "http"), example='"5s"'),
     Key("response", duration, 60.0, "until the response head (504)", GATEWAY, example='"60s"'),
-    Key("read", duration, None, "between two reads of the response; as `response` if not set", GATEWAY, example='"60s"'),
+    Key(
+        "read", duration, None, "between two reads of the response; as `response` if not set", GATEWAY, example='"60s"'
+    ),
     Key("total", duration, 0.0, "the whole exchange; 0 for no bound", GATEWAY, example='"0"'),
 )
 ROUTE_LIMITS = (Key("content", size, None, "request content (413); as [server.limits] if not set", example='"1GiB"'),)

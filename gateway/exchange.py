@@ -361,9 +361,7 @@ class Exchange:
         fields = tuple(f for f in self.request.fields if f[0].lower() not in _CONTENT_FIELDS)
         method = b"HEAD" if self.request.method == b"HEAD" else b"GET"
         old = self.request
-        self.request = Request(
-            method, redirect.target, fields, old.version, old.host, 0, keep_alive=old.keep_alive
-        )
+        self.request = Request(method, redirect.target, fields, old.version, old.host, 0, keep_alive=old.keep_alive)
         if self.spool is not None:
             self.spool.close()
             self.spool = None
@@ -423,9 +421,7 @@ class Exchange:
                 )
             )  # fmt: skip
             return
-        self.failed(
-            GatewayError(504, f"{self.late}-timeout", what, f"see why it is slow, or raise {key} of the route")
-        )
+        self.failed(GatewayError(504, f"{self.late}-timeout", what, f"see why it is slow, or raise {key} of the route"))
 
     # ------------------------------------------------------------------ the end
 

@@ -192,7 +192,11 @@ def _locate_script(route: Route, target: Target, prefix: bytes, rest: bytes) -> 
                 return _with_slash(route, target)
             return _script(route, target, target.path + name, b"", filename + b"/" + name)
     raise GatewayError(
-        403, "directory", f"{_text(filename)} is a directory of scripts", "name a script, or set `index`", side=Side.CLIENT
+        403,
+        "directory",
+        f"{_text(filename)} is a directory of scripts",
+        "name a script, or set `index`",
+        side=Side.CLIENT,
     )
 
 

@@ -116,9 +116,7 @@ class Server:
             site.services = [Service(route, self._interface(route, apps)) for route in config.routes]
             site.router = Router([service.route for service in site.services])
             for sock, _ in self.sockets:
-                create: Any = (
-                    self.loop.create_unix_server if sock.family == socket.AF_UNIX else self.loop.create_server
-                )
+                create: Any = self.loop.create_unix_server if sock.family == socket.AF_UNIX else self.loop.create_server
                 # a duplicate, as the loop closes what it is given, and the file of a unix socket is ours to remove
                 self.listeners.append(await create(self._connection, sock=sock.dup(), backlog=2048))
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -203,9 +201,7 @@ class Server:
         def stderr(worker: Worker) -> End:
             return StderrEnd(self.turn, self.error_log.stderr_of("", "", f"{app.name}:{worker.pid or '?'}"), worker)
 
-        self.supervisors[app.name] = Supervisor(
-            self.turn, spec, app.workers, app.name, self.error_log.log, stderr
-        )
+        self.supervisors[app.name] = Supervisor(self.turn, spec, app.workers, app.name, self.error_log.log, stderr)
         return Address(path=path)
 
     def _drop_privileges(self, user: str | None) -> None:

@@ -467,9 +467,7 @@ class ApplicationConnection:
         if content:
             serving.params_bytes += len(content)
             if serving.params_bytes > self.params_limit_bytes:
-                raise RemoteProtocolError(
-                    f"the meta-variables are longer than {self.params_limit_bytes} octets", 431
-                )
+                raise RemoteProtocolError(f"the meta-variables are longer than {self.params_limit_bytes} octets", 431)
             params.append(content)
             return None
         serving.params = None

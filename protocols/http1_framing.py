@@ -39,9 +39,7 @@ _options = Memo(lambda value: frozenset(tokens(value)))
 _NO_OPTIONS: frozenset[bytes] = frozenset()
 
 
-Control: TypeAlias = tuple[
-    bytes | None, bytes | None, frozenset[bytes], list[bytes], bytes | None, bytes | None
-]
+Control: TypeAlias = tuple[bytes | None, bytes | None, frozenset[bytes], list[bytes], bytes | None, bytes | None]
 """What the fields of a head say of the message itself, None or empty where they say nothing:
 Content-Length, Transfer-Encoding, members of Connection in lower case, Hosts, Expect, Upgrade."""
 

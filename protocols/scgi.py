@@ -51,9 +51,7 @@ def encode_request(pairs: bytes, content_length: int) -> bytes:
         raise LocalProtocolError(f"SCGI can't carry the meta-variable {twice!r} twice")
     if b"CONTENT_LENGTH" in unique or b"SCGI" in unique:
         kept = zip(names, flat[1::2])
-        pairs = b"".join(
-            [encode_pair(name, value) for name, value in kept if name not in (b"CONTENT_LENGTH", b"SCGI")]
-        )
+        pairs = b"".join([encode_pair(name, value) for name, value in kept if name not in (b"CONTENT_LENGTH", b"SCGI")])
     first = b"CONTENT_LENGTH\0%d\0SCGI\x001\0" % content_length
     return b"%d:%b%b," % (len(first) + len(pairs), first, pairs)
 

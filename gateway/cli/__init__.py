@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from gateway import __version__
 
-COMMANDS = tuple(n for n in ("serve", "check", "init", "explain", "call", "demo") if (__import__("pathlib").Path(__file__).parent / f"{n}.py").exists())
+COMMANDS = ("serve", "check", "init", "explain", "call", "demo")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +52,9 @@ def _is_like_http_server(arguments: Sequence[str]) -> bool:
     """Whether these are the flags of `python -m http.server`: no command, but a port, --cgi or --directory."""
     if not arguments or arguments[0] in (*COMMANDS, "-h", "--help", "--version"):
         return False
-    return any(a.isdigit() or a.startswith(("--cgi", "--dir", "-d", "--bind", "-b", "-p", "--proto")) for a in arguments)
+    return any(
+        a.isdigit() or a.startswith(("--cgi", "--dir", "-d", "--bind", "-b", "-p", "--proto")) for a in arguments
+    )
 
 
 def _from_http_server(arguments: Sequence[str]) -> list[str]:

@@ -24,6 +24,8 @@ from gateway.ends import OPEN, Child, Close, End, Kill, Launch, Open, Resume, So
 
 SWEEP_S = 0.25
 """Deadlines are looked at this often: they are coarse on purpose, and cost nothing per request."""
+
+
 class Launched(Protocol):
     """A running process and our ends of its pipes."""
 

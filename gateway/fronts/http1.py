@@ -240,9 +240,7 @@ class Http1Front(End):
 
     def _broken(self, error: RemoteProtocolError) -> None:
         """The client broke the rules of HTTP; what follows can't be trusted."""
-        failure = GatewayError(
-            error.status, "bad-request", error.detail, side=Side.CLIENT, close=True
-        )
+        failure = GatewayError(error.status, "bad-request", error.detail, side=Side.CLIENT, close=True)
         if self.phase is EXCHANGE and self.exchange is not None:
             self.exchange.failed(failure)
         elif self.phase is HEAD:

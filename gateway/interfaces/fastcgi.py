@@ -302,5 +302,3 @@ class Probe(End):
 
     def expired(self, now: float) -> None:
         self.close(Close.ABORT)
-
-

@@ -188,9 +188,7 @@ class StaticInterface:
 
     def _listing(self, shown: bytes, directory: bytes) -> bytes:
         with os.scandir(directory) as entries:
-            names = sorted(
-                (not entry.is_dir(), entry.name) for entry in entries if not entry.name.startswith(b".")
-            )
+            names = sorted((not entry.is_dir(), entry.name) for entry in entries if not entry.name.startswith(b"."))
         title = html.escape(os.fsdecode(shown).encode("utf-8", "replace").decode())
         lines = ['<li><a href="../">..</a>'] if shown != b"/" else []
         for is_file, name in names:

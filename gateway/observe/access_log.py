@@ -206,8 +206,7 @@ def _pieces(text: str) -> list[_Piece]:
         pieces.append((literal, name or "", None))
     if not any(name for _, name, _ in pieces):
         raise FormatError(
-            "a format is common, combined, json, or text with fields like {status}: "
-            + ", ".join([*TIMES, *FIELDS])
+            "a format is common, combined, json, or text with fields like {status}: " + ", ".join([*TIMES, *FIELDS])
         )
     return pieces
 

@@ -114,9 +114,7 @@ def _size(octets: int) -> str:
 
 
 def _too_large(launch: Launch) -> Explanation:
-    sizes = {
-        f"variable {_told(name)}": len(name) + len(value) + 2 for name, value in launch.environment.items()
-    }
+    sizes = {f"variable {_told(name)}": len(name) + len(value) + 2 for name, value in launch.environment.items()}
     sizes |= {f"argument {number}": len(text) + 1 for number, text in enumerate(launch.argv)}
     name, largest = max(sizes.items(), key=lambda item: item[1], default=("", 0))
     if largest > ONE_STRING_BYTES:

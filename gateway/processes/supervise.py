@@ -144,9 +144,7 @@ class Supervisor:
             self._kill_at = -math.inf  # also for one whose start is still under way
             for worker in self.workers:
                 if worker.phase is Phase.RUNNING:
-                    self._report(
-                        "warn", f"{self._told(worker)} did not end in time and is ended with SIGKILL"
-                    )
+                    self._report("warn", f"{self._told(worker)} did not end in time and is ended with SIGKILL")
                     self._kill(worker, signal.SIGKILL)
         for worker in self.workers:
             if worker.phase is Phase.WAITING and worker.due <= now:
@@ -171,8 +169,7 @@ class Supervisor:
         delay_s = self._back_off(worker, LONGEST_DELAY_S, now)
         self._report(
             "error",
-            f"app {self.name!r} worker could not be started: {why.detail}{remedy}; "
-            f"trying again in {delay_s:.1f} s",
+            f"app {self.name!r} worker could not be started: {why.detail}{remedy}; trying again in {delay_s:.1f} s",
         )
 
     def _exited(self, worker: Worker, code: int, now: float) -> None:

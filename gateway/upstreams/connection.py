@@ -164,6 +164,3 @@ class Connection(End, Generic[Exchanged]):
         """The exchange has ended well: hand the connection back. The last call of an input."""
         self.exchange = None
         self.pool.release(self, keep=keep)
-
-
-

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import eventually
+from tests.conftest import eventually, read_all
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,7 @@ def test_http_1_0_sees_a_reset_when_the_worker_dies(served: Any, interface: str,
             pass
         (tmp_path / "go").touch()
         with pytest.raises(ConnectionResetError):
-            while sock.recv(65536):
-                pass
+            read_all(sock)
 
 
 @pytest.mark.parametrize("interface", ["cgi", "fastcgi", "scgi"])

@@ -198,7 +198,9 @@ def test_a_grandchild_that_holds_stdout_does_not_hold_the_response(site: Any, tm
 def test_a_waiting_line_with_an_end(site: Any, tmp_path: Path) -> None:
     fields = {"X-Dir": str(tmp_path)}
     answers: list[requests.Response] = []
-    threads = [threading.Thread(target=lambda: answers.append(get(site, "/few/wait.sh", headers=fields))) for _ in (1, 2)]
+    threads = [
+        threading.Thread(target=lambda: answers.append(get(site, "/few/wait.sh", headers=fields))) for _ in (1, 2)
+    ]
     for thread in threads:
         thread.start()
     eventually(lambda: get(site, "/few/env.sh").status_code == 503)

@@ -79,7 +79,9 @@ def handle(meta: Meta, read: Read, write: Write, error: Write) -> None:
         wait_for(args[b"dir"] + b"/go")
         write(plain + b"\nnow")
     elif path == b"/status":
-        write(b"Status: " + args[b"code"] + b"\n" + plain + b"\n" + (b"" if args[b"code"] in (b"204", b"304") else b"x"))
+        write(
+            b"Status: " + args[b"code"] + b"\n" + plain + b"\n" + (b"" if args[b"code"] in (b"204", b"304") else b"x")
+        )
     elif path == b"/early":
         write(plain + b"Content-Length: 5\n\nearly")
     elif path == b"/cookies":
@@ -130,7 +132,7 @@ def run_cgi() -> None:
             octets = octets[os.write(1, octets) :]
 
     try:
-        handle(dict(os.environb), read, write, lambda octets: None if os.write(2, octets) else None)
+        handle(dict(os.environb), read, write, lambda octets: os.writev(2, [octets]) and None)
     except Leave:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -257,7 +259,7 @@ def answer_http(sock: socket.socket) -> None:
         writer = ResponseWriter(request.method, request.version, request.keep_alive)
         trailers: list[tuple[bytes, bytes]] = []
 
-        def read() -> bytes:
+        def read(trailers: list[tuple[bytes, bytes]] = trailers) -> bytes:
             one = event()
             if isinstance(one, Content):
                 return one.data

@@ -117,9 +117,7 @@ def test_a_mistake_in_a_format_is_told(text: str, told: str) -> None:
 
 
 def test_a_client_cannot_end_its_field_or_its_line() -> None:
-    line = Format("combined").line(
-        changed(target=b'/"\\\x7f\xc3\xa9', fields=[(b"User-Agent", b'a" "b\n\x1b')])
-    )
+    line = Format("combined").line(changed(target=b'/"\\\x7f\xc3\xa9', fields=[(b"User-Agent", b'a" "b\n\x1b')]))
     assert line == (
         b'192.0.2.7 - - [23/Nov/2026:10:00:00 +0000] "GET /\\x22\\x5C\\x7F\\xC3\\xA9 HTTP/1.1" 200 1234 "-" '
         b'"a\\x22 \\x22b\\x0A\\x1B"\n'
@@ -136,9 +134,7 @@ def test_a_line_stays_a_line_whatever_clients_send(target: bytes, agent: bytes, 
     line = Format("combined").line(record)
     assert line.count(b"\n") == 1 and line.count(b'"') == 6
     assert line.isascii()
-    assert json.loads(Format("json").line(record))["user_agent"] == (
-        agent.decode("utf-8", "backslashreplace") or "-"
-    )
+    assert json.loads(Format("json").line(record))["user_agent"] == (agent.decode("utf-8", "backslashreplace") or "-")
 
 
 def test_lines_are_written_when_flushed(tmp_path: Path) -> None:
@@ -198,8 +194,7 @@ def test_a_full_disk_is_told_once_and_breaks_nothing() -> None:
         log.flush()
     log.close()
     assert told == [
-        "error: access log /dev/full cannot be written (No space left on device); "
-        "requests go on, their lines are lost"
+        "error: access log /dev/full cannot be written (No space left on device); requests go on, their lines are lost"
     ]
 
 

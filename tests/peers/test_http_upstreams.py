@@ -43,7 +43,9 @@ class Nginx:
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen([needs("nginx"), "-c", self.directory / "nginx.conf"], stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [needs("nginx"), "-c", self.directory / "nginx.conf"], stderr=subprocess.DEVNULL
+        )
 
         def answers() -> bool:
             with socket.socket(socket.AF_UNIX) as sock:

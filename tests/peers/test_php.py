@@ -217,9 +217,7 @@ def test_a_restarted_fpm_costs_nobody_a_request(gateway: Any, directories: Any, 
 
 def test_a_killed_worker_is_replaced(gateway: Any, site: Path) -> None:
     needs("php-cgi")
-    one = gateway(
-        ROUTES.format(site=site) + 'app = "php"\n[apps.php]\ncommand = ["php-cgi"]\ninterface = "fastcgi"\n'
-    )
+    one = gateway(ROUTES.format(site=site) + 'app = "php"\n[apps.php]\ncommand = ["php-cgi"]\ninterface = "fastcgi"\n')
     pid = int(get(one, "/pid.php").text)
     os.kill(pid, signal.SIGKILL)
     one.wait_for_log("was ended by SIGKILL")

@@ -57,7 +57,9 @@ def programs(directory: Path) -> dict[str, list[str]]:
     (directory / "worker.pl").write_text(PERL_WORKER)
     (directory / "worker.c").write_text(C_WORKER)
     subprocess.run([needs("cc"), "-o", directory / "worker-c", directory / "worker.c", "-lfcgi"], check=True)
-    (directory / "flup_fcgi.py").write_text(FLUP_WORKER.format(module="fcgi", bind="sys.argv[1] if sys.argv[1:] else None"))
+    (directory / "flup_fcgi.py").write_text(
+        FLUP_WORKER.format(module="fcgi", bind="sys.argv[1] if sys.argv[1:] else None")
+    )
     (directory / "flup_scgi.py").write_text(FLUP_WORKER.format(module="scgi", bind='("127.0.0.1", int(sys.argv[1]))'))
     return {
         "perl": [perl, str(directory / "worker.pl")],

@@ -195,9 +195,7 @@ def test_a_low_descriptor_of_ours_does_not_disturb_the_streams() -> None:
         "os.set_blocking(child.stdout_fd, True)\n"
         "print(open(child.stdout_fd).read()); os.waitpid(child.pid, 0)\n"
     )
-    told = subprocess.run(
-        [sys.executable, "-c", code], cwd=root(), capture_output=True, check=True, timeout=30
-    )
+    told = subprocess.run([sys.executable, "-c", code], cwd=root(), capture_output=True, check=True, timeout=30)
     assert told.stdout == b"in end\n\n"
 
 

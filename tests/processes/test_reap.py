@@ -16,9 +16,7 @@ from gateway.processes.reap import LOST, Reaper, exit_in_words
 
 
 def start(command: str, **pipes: bool) -> Launched:
-    return launch(
-        Launch(b"/bin/sh", [b"sh", b"-c", command.encode()], {b"PATH": b"/bin:/usr/bin"}, b"/"), **pipes
-    )
+    return launch(Launch(b"/bin/sh", [b"sh", b"-c", command.encode()], {b"PATH": b"/bin:/usr/bin"}, b"/"), **pipes)
 
 
 def wait_until_it_ended(pid: int) -> None:
@@ -147,9 +145,7 @@ def test_grandchildren_are_reached_after_their_leader_was_reaped(reaper: Reaper)
     wait_for_the_end_of(child.stdout_fd)
 
 
-def test_a_number_without_a_group_of_ours_gets_no_signal(
-    reaper: Reaper, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_number_without_a_group_of_ours_gets_no_signal(reaper: Reaper, monkeypatch: pytest.MonkeyPatch) -> None:
     child = start("exit 0")
     wait_until_it_ended(child.pid)
     reaper.watch(child.pid, lambda code: None)

@@ -75,9 +75,7 @@ def read_requests(pieces: Iterable[bytes], engine: Tokeniser = ENGINES[0]) -> li
     return merged(events)
 
 
-def read_response(
-    pieces: Iterable[bytes], method: bytes = b"GET", engine: Tokeniser = ENGINES[0]
-) -> list[Event]:
+def read_response(pieces: Iterable[bytes], method: bytes = b"GET", engine: Tokeniser = ENGINES[0]) -> list[Event]:
     reader = ResponseReader(engine)
     reader.expect(method)
     events: list[Event] = []
@@ -216,9 +214,7 @@ def test_requests_are_the_same_however_cut_and_whoever_splits(octets: bytes, at:
 
 @settings(max_examples=200, deadline=None)
 @given(octets=mutated(RESPONSE_SEEDS), at=places, method=st.sampled_from([b"GET", b"HEAD"]))
-def test_responses_are_the_same_however_cut_and_whoever_splits(
-    octets: bytes, at: list[int], method: bytes
-) -> None:
+def test_responses_are_the_same_however_cut_and_whoever_splits(octets: bytes, at: list[int], method: bytes) -> None:
     whole = verdict(read_response, [octets], method, ENGINES[0])
     assert verdict(read_response, [octets], method, ENGINES[1]) == whole
     for pieces in (cut(octets, at), [octets[i : i + 1] for i in range(len(octets))]):

@@ -53,9 +53,7 @@ def test_what_the_caller_says_of_content_length_and_scgi_is_ignored() -> None:
         encode_pair(*pair)
         for pair in [(b"CONTENT_LENGTH", b"9"), (b"A", b"CONTENT_LENGTH"), (b"SCGI", b"2"), (b"B", b"SCGI")]
     )
-    assert encode_request(pairs, 5) == netstring(
-        b"CONTENT_LENGTH\x005\0SCGI\x001\0A\0CONTENT_LENGTH\0B\0SCGI\0"
-    )
+    assert encode_request(pairs, 5) == netstring(b"CONTENT_LENGTH\x005\0SCGI\x001\0A\0CONTENT_LENGTH\0B\0SCGI\0")
 
 
 @pytest.mark.parametrize(("name", "value"), [(b"", b"x"), (b"A\0", b"x"), (b"A", b"x\0y"), (b"A", b"\0")])
@@ -156,9 +154,7 @@ def test_request_survives_encoding_however_the_stream_is_cut(
     pairs: dict[bytes, bytes], content: bytes, rubbish: bytes, places: list[int]
 ) -> None:
     octets = encode_request(b"".join(encode_pair(*pair) for pair in pairs.items()), len(content))
-    expected: list = [
-        Begin([(b"CONTENT_LENGTH", b"%d" % len(content)), (b"SCGI", b"1"), *pairs.items()], len(content))
-    ]
+    expected: list = [Begin([(b"CONTENT_LENGTH", b"%d" % len(content)), (b"SCGI", b"1"), *pairs.items()], len(content))]
     if content:
         expected.append(Content(content))
     assert receive_all(RequestReader(), cuts(octets + content + rubbish, places)) == [*expected, END]

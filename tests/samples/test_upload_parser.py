@@ -67,8 +67,7 @@ def test_any_form_is_read_as_it_was_written(
     content_type = 'multipart/form-data; charset=utf-8; boundary="boundary"'
     found = list(upload.parts(Trickle(out, most), content_type, len(out)))
     assert [(part.name, part.filename, part.size_bytes, part.digest.hexdigest()) for part in found] == [
-        (name, filename, len(content), hashlib.sha256(content).hexdigest())
-        for name, filename, content in fields
+        (name, filename, len(content), hashlib.sha256(content).hexdigest()) for name, filename, content in fields
     ]
 
 

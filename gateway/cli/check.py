@@ -1,0 +1,159 @@
+"""`gateway check`: is the config right, what will be served, what is legal but unwise.
+
+Promise: sends nothing, starts nothing; exit code 2 for a mistake, 0 otherwise.
+Next: `gateway/config.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import stat
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from gateway.config import Config, ConfigError, Kind, Route, load_config
+from gateway.ends import Address
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command with argparse."""
+    parser = subparsers.add_parser(
+        "check", help="validate a config file and print its routes",
+        description="Validates a config file, prints the routes in the order in which they are tried, and warns "
+        "of what is legal but unwise. Exit code 2 for a mistake.",
+    )  # fmt: skip
+    parser.add_argument("config", nargs="?", default="gateway.toml", metavar="CONFIG")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check; the exit code."""
+    from rich.console import Console
+    from rich.table import Table
+
+    try:
+        config = load_config(args.config)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(title=f"{args.config}: routes in the order in which they are tried", title_justify="left")
+    for heading in ("path", "hosts", "interface", "target", "notable"):
+        table.add_column(heading, overflow="fold")
+    for row in rows(config):
+        table.add_row(*row)
+    console.print(table)
+    for warning in warnings(config):
+        console.print(f"{warning.level}: {warning.text}", markup=False)
+    return 0
+
+
+def rows(config: Config) -> Iterator[tuple[str, str, str, str, str]]:
+    """What the table shows of each route."""
+    from gateway.routing import Router
+
+    for route in Router(config.routes).routes:
+        hosts = b" ".join(route.hosts).decode() or "any"
+        yield route.path, hosts, route.interface, target(route, config), ", ".join(notable(route))
+
+
+def target(route: Route, config: Config) -> str:
+    if route.app is not None:
+        app = config.apps[route.app]
+        return f"app {app.name}: {app.workers} x {os.fsdecode(app.command[0])}"
+    if route.addresses:
+        return " ".join(map(str, route.addresses))
+    return os.fsdecode(route.script or route.root or b"")
+
+
+def notable(route: Route) -> Iterator[str]:
+    """Settings of a route that are not the defaults, as they are written."""
+    plain = Route(number=0, path="", match=route.match, interface=route.interface)
+    if route.methods:
+        yield "only " + b" ".join(sorted(route.methods)).decode()
+    for name in ("split", "index", "symlinks", "on_disconnect", "keepalive", "host", "balance"):
+        value = getattr(route, name)
+        if value != getattr(plain, name):
+            shown = b" ".join(value) if isinstance(value, tuple) else value
+            yield f"{name} {shown.decode() if isinstance(shown, bytes) else shown}"
+    for name in ("authorization", "indexed_query", "listing", "strip_prefix"):
+        if getattr(route, name):
+            yield name
+    for name in ("request_buffering", "websocket"):
+        if not getattr(route, name):
+            yield f"no {name}"
+    if route.response_s != plain.response_s:
+        yield f"response {route.response_s:g} s"
+    if route.total_s:
+        yield f"total {route.total_s:g} s"
+    if route.content_limit != plain.content_limit:
+        yield f"content {route.content_limit:,} octets"
+
+
+class Warning(NamedTuple):
+    level: str
+    """"warning" for what is unwise, "note" for what may be meant."""
+    text: str
+
+
+def warnings(config: Config) -> Iterator[Warning]:
+    """What is legal but unwise, each with the remedy."""
+    if os.geteuid() == 0 and config.server.user is None:
+        yield Warning(
+            "warning", 'running as root: scripts and workers would be root, too; set server.user = "www-data"'
+        )
+    for number, route in enumerate(config.routes, 1):
+        yield from _route_warnings(number, route, config)
+
+
+def _route_warnings(number: int, route: Route, config: Config) -> Iterator[Warning]:
+    where = f"routes[{number}] {route.path}"
+    first = next((r for r in config.routes if r is not route and r.number < route.number and _same(r, route)), None)
+    if first is not None:
+        yield Warning("warning", f"{where} is never reached: routes[{first.number + 1}] takes all its paths")
+    directory = route.root if route.interface == "cgi" else os.path.dirname(route.script) if route.script else None
+    if directory is not None and os.stat(directory).st_mode & stat.S_IWOTH:
+        path = os.fsdecode(directory)
+        yield Warning("warning", f"{where}: everybody may write to {path} and so run programs here: chmod o-w {path}")
+    if route.interface != "static" and route.root is not None and route.match.kind is not Kind.SUFFIX:
+        yield from _exposed(where, route, config)
+    for address in route.addresses:
+        if not _answers(address):
+            yield Warning("note", f"{where}: nobody listens at {address} now")
+    if route.authorization:
+        yield Warning("note", f"{where}: passwords that clients send are passed to the worker (authorization = true)")
+
+
+def _same(first: Route, second: Route) -> bool:
+    return first.match == second.match and first.hosts == second.hosts and not first.methods
+
+
+def _exposed(where: str, route: Route, config: Config) -> Iterator[Warning]:
+    """Whether a static route serves the sources under another path than the one that runs them."""
+    root = os.path.realpath(route.root or b"/")
+    for other in config.routes:
+        if other.interface != "static" or other.root is None:
+            continue
+        static_root = os.path.realpath(other.root).rstrip(b"/")
+        if root == static_root or root.startswith(static_root + b"/"):
+            path = os.fsdecode(other.match.value.rstrip(b"/") + root[len(static_root) :])
+            if path.rstrip("/") != os.fsdecode(route.match.value).rstrip("/"):
+                yield Warning(
+                    "warning",
+                    f"{where}: its files are also served as they are, at {path or '/'}: move {os.fsdecode(root)} "
+                    f"out of {os.fsdecode(static_root)}, or give the route that path",
+                )
+
+
+def _answers(address: Address) -> bool:
+    family = socket.AF_UNIX if address.path else socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family) as sock:
+        sock.settimeout(0.5)
+        try:
+            sock.connect(address.path or (address.host, address.port))
+        except OSError:
+            return False
+    return True

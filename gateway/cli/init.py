@@ -1,0 +1,118 @@
+"""`gateway init`: a config file to start from, in which every key is explained.
+
+Promise: what it writes passes `gateway check` as it stands; nothing is overwritten unasked.
+Next: `gateway/config_keys.py`, the table that it prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from gateway import config_keys as keys
+from gateway.config_keys import Key
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command with argparse."""
+    parser = subparsers.add_parser(
+        "init", help="write a commented starter config",
+        description="Writes a config file in which every key is explained, most of them commented out.",
+    )  # fmt: skip
+    parser.add_argument("path", nargs="?", default="gateway.toml", metavar="FILE")
+    parser.add_argument("--force", action="store_true", help="overwrite a file that is there")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write; the exit code."""
+    try:
+        with open(args.path, "w" if args.force else "x", encoding="utf-8") as file:
+            file.write(starter())
+        public = os.path.join(os.path.dirname(args.path), "public")
+        os.makedirs(public, exist_ok=True)
+    except FileExistsError:
+        print(f"gateway: {args.path} is there already; --force overwrites it", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"gateway: {args.path} cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
+    print(f"wrote {args.path}: it serves the files of {public}\n  next: gateway check {args.path}, "
+          f"gateway serve {args.path}")  # fmt: skip
+    return 0
+
+
+def starter() -> str:
+    """The text of the file."""
+    lines = [
+        "# gateway-suite. Lines that begin with `# ` are off; paths are relative to this file.",
+        "", "[server]", *_explained(keys.SERVER, on=("listen",)),
+        "", "# [server.limits]                   # sizes in octets, or with a unit", *_explained(keys.LIMITS),
+        "", "# [server.timeouts]", *_explained(keys.TIMEOUTS),
+        "", "# [log]", *_explained(keys.LOG),
+        "", "# The most specific path wins, then the order in the file.",
+        "[[routes]]", 'path = "/"', 'interface = "static"',
+        'root = "public"                     # its files, and nothing else of this folder',
+        "", "# [[routes]]                        # scripts, a process for each request",
+        '# path = "/cgi-bin/"', '# interface = "cgi"', '# root = "cgi-bin"',
+        "", "# [[routes]]                        # PHP: files that end in .php, for php-fpm",
+        '# path = "*.php"', '# interface = "fastcgi"', '# root = "public"', '# split = ".php"',
+        '# index = ["index.php"]',
+        '# address = "unix:/run/php/php-fpm.sock"',
+        "", "# [[routes]]                        # workers that the gateway runs itself: see [apps.hello]",
+        '# path = "/hello/"', '# interface = "fastcgi"           # change this one word', '# app = "hello"',
+        "", "# All keys of a route, and the interfaces that know them:", *_explained(keys.ROUTE, interfaces=True),
+        "# timeouts = { ... }:", *_explained(keys.ROUTE_TIMEOUTS, interfaces=True),
+        "", "# [apps.hello]", *_explained(keys.APP),
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _explained(table: Iterable[Key], on: tuple[str, ...] = (), interfaces: bool = False) -> Iterator[str]:
+    for key in table:
+        if key.later or not key.example:
+            continue
+        setting = f"{key.name} = {key.example}"
+        if key.name not in on:
+            setting = "# " + setting
+        known = ""
+        if interfaces and key.interfaces != keys.INTERFACES:
+            known = f" ({', '.join(key.interfaces)})"
+        yield f"{setting:<35} # {key.meaning}{known}"
+
+
+def reference() -> str:
+    """docs/config.md: every key as a table."""
+    parts = ["# The config file", "", "TOML; paths are relative to the file. `gateway init` writes one to start from, "
+             "`gateway check` says what is wrong with one.", ""]  # fmt: skip
+    for title, table, note in (
+        ("[server]", keys.SERVER, ""),
+        ("[server.limits]", keys.LIMITS, "Sizes: `4096`, `\"8KiB\"`, `\"10MB\"`, `\"1GiB\"`."),
+        ("[server.timeouts]", keys.TIMEOUTS, "Durations: `\"500ms\"`, `\"10s\"`, `2.5`; `\"0\"` for no bound."),
+        ("[log]", keys.LOG, ""),
+        ("[[routes]]", keys.ROUTE, _ROUTES_NOTE),
+        ("timeouts of a route", keys.ROUTE_TIMEOUTS, ""),
+        ("limits of a route", keys.ROUTE_LIMITS, ""),
+        ("[apps.NAME]", keys.APP, ""),
+    ):  # fmt: skip
+        parts += [f"## {title}", ""]
+        if note:
+            parts += [note, ""]
+        parts += ["| key | example | meaning | known to |", "|---|---|---|---|"]
+        for key in table:
+            if key.later or not key.example:
+                continue
+            known = "all" if key.interfaces == keys.INTERFACES else ", ".join(key.interfaces)
+            meaning = key.meaning.replace("|", "\\|")
+            parts.append(f"| `{key.name}` | `{key.example}` | {meaning} | {known} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+_ROUTES_NOTE = """Each route has exactly one target: `root` or `script` for cgi, `root` for static, `address` for
+http, `address` or `app` for fastcgi and scgi. Which route wins: one that names the request's host before one
+that names none; then an exact path, a suffix, the longest prefix; then the order in the file. A suffix route
+with `index` also answers for a directory that holds such a file."""

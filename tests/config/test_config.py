@@ -1,0 +1,197 @@
+"""What a config file means, and what is said of a mistake in one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway import config_keys as keys
+from gateway.cli.init import reference, starter
+from gateway.config import Config, ConfigError, Kind, directory_config, parse_config
+from gateway.config_errors import find_line
+from gateway.ends import Address
+
+ROUTE = '[[routes]]\npath = "/"\ninterface = "http"\naddress = "127.0.0.1:9000"\n'
+
+
+def parse(text: str, directory: Path | str = "/") -> Config:
+    return parse_config(text, os.path.join(directory, "gateway.toml"))
+
+
+def mistake(text: str, directory: Path | str = "/") -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, directory)
+    return str(caught.value)
+
+
+def test_defaults() -> None:
+    config = parse(ROUTE)
+    assert config.server.listen == (Address("127.0.0.1", 8000),)
+    assert (config.server.limits.content, config.server.timeouts.header_s) == (1 << 30, 10.0)
+    route = config.routes[0]
+    assert (route.response_s, route.read_s, route.total_s) == (60.0, 60.0, 0.0)
+    assert (route.keepalive, route.request_buffering, route.content_limit) == (32, True, 1 << 30)
+
+
+def test_read_is_as_response_if_not_set() -> None:
+    assert parse(ROUTE + 'timeouts = { response = "5s" }\n').routes[0].read_s == 5.0
+    assert parse(ROUTE + 'timeouts = { response = "5s", read = "7s" }\n').routes[0].read_s == 7.0
+
+
+@pytest.mark.parametrize(
+    ("value", "octets"), [(1, 1), ("8KiB", 8192), ("1 MB", 10**6), ("1.5KiB", 1536), ("2gib", 2 << 30), ("5B", 5)]
+)
+def test_sizes(value: object, octets: int) -> None:
+    assert keys.size(value) == octets
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [(1, 1.0), ("500ms", 0.5), ("5m", 300.0), ("2h", 7200.0), ("0", 0.0), (0.5, 0.5)]
+)
+def test_durations(value: object, seconds: float) -> None:
+    assert keys.duration(value) == seconds
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("127.0.0.1:1", Address("127.0.0.1", 1)), ("[::1]:2", Address("::1", 2)), ("unix:/x", Address(path="/x")),
+     (":3", Address("", 3)), ("fd:4", 4), ("name.example:5", Address("name.example", 5))],
+)  # fmt: skip
+def test_where_to_listen(value: str, expected: object) -> None:
+    assert keys.listen(value) == expected
+
+
+@pytest.mark.parametrize("value", ["x", "::1:80", "1.2.3.4:99999", "unix:", "unix:/" + "x" * 107, 5, ""])
+def test_no_addresses(value: object) -> None:
+    with pytest.raises(ValueError, match=r"127\.0\.0\.1:9000|107 octets"):
+        keys.address(value)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "value"),
+    [("/a/", Kind.PREFIX, b"/a/"), ("=/a", Kind.EXACT, b"/a"), ("*.php", Kind.SUFFIX, b".php")],
+)
+def test_paths(path: str, kind: Kind, value: bytes) -> None:
+    match = parse(ROUTE.replace('path = "/"', f'path = "{path}"')).routes[0].match
+    assert (match.kind, match.value) == (kind, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "told"),
+    [
+        ("", None, "no route"),
+        ("[server\n", 1, "no TOML"),
+        ("[sever]\n" + ROUTE, 1, "did you mean 'server'"),
+        ('[server]\nlisten = "x"\n' + ROUTE, 2, "server.listen = 'x': is not allowed"),
+        ("[server]\nlimit = 1\n" + ROUTE, 2, "did you mean 'limits'"),
+        ('[server]\nlimits = { content = "much" }\n' + ROUTE, 2, "server.limits.content = 'much'"),
+        ('[server]\nconcurrency = "fork"\n' + ROUTE, 2, "not available in this version"),
+        ("[server]\nprocesses = 4\n" + ROUTE, 2, "not available in this version"),
+        ('[server]\nuser = "no-such-user"\n' + ROUTE, 2, "no such user"),
+        (ROUTE + "keep_alive = 3\n", 5, "did you mean 'keepalive'"),
+        (ROUTE + 'script = "x"\n', 5, "means nothing for interface 'http'"),
+        (ROUTE + "websocket = 1\n", 5, "true or false"),
+        (ROUTE + ROUTE + 'timeouts = { conect = "1s" }\n', 9, "routes[2].timeouts.conect = '1s': no such key"),
+        (ROUTE + 'health = { path = "/" }\n', 5, "not available in this version"),
+        (ROUTE + 'balance = "hash"\n', 5, "least-outstanding | round-robin"),
+        ('[[routes]]\npath = "/"\ninterface = "fcgi"\n', 3, "did you mean 'fastcgi'"),
+        ('[[routes]]\npath = "/"\n', 1, "`interface` is missing"),
+        ('[[routes]]\ninterface = "http"\naddress = "a:1"\n', 1, "`path` is missing"),
+        ('[[routes]]\npath = "x"\ninterface = "http"\naddress = "a:1"\n', 2, 'a prefix "/app/"'),
+        ('[[routes]]\npath = "/"\ninterface = "http"\n', 1, "has no target"),
+        ('[[routes]]\npath = "/"\ninterface = "fastcgi"\naddress = "a:1"\napp = "x"\n', 1, "has 2 targets"),
+        ('[[routes]]\npath = "/"\ninterface = "fastcgi"\napp = "x"\n', 4, "there is no such app"),
+        ('[[routes]]\npath = "/"\ninterface = "cgi"\nroot = "none"\n', 4, "there is no directory /none"),
+        ('[[routes]]\npath = "/"\ninterface = "cgi"\nscript = "none"\n', 4, "there is no file /none"),
+        (ROUTE + '[apps.x]\ninterface = "fastcgi"\n', 5, "what to run is missing"),
+        (ROUTE + '[apps.x]\ncommand = ["no-such-program"]\ninterface = "fastcgi"\n', 6, "there is no such program"),
+        (ROUTE + '[apps.x]\nwsgi = "a:b"\n', 6, "not available in this version"),
+        (
+            ROUTE + '[apps.x]\ncommand = ["sh"]\ninterface = "fastcgi"\nworkers = { min = 1, max = 4 }\n',
+            8,
+            "workers = 4",
+        ),
+        ('[log]\nformat = "{staus}"\n' + ROUTE, 2, "did you mean {status}"),
+    ],
+)
+def test_mistakes(text: str, line: int | None, told: str) -> None:
+    message = mistake(text)
+    assert message.startswith(f"/gateway.toml:{line}: " if line else "/gateway.toml: ")
+    assert told in message
+
+
+def test_a_script_without_the_execute_bit(tmp_path: Path) -> None:
+    (tmp_path / "a.sh").touch()
+    assert "chmod +x" in mistake('[[routes]]\npath = "/"\ninterface = "cgi"\nscript = "a.sh"\n', tmp_path)
+
+
+def test_an_app_that_speaks_something_else() -> None:
+    text = '[[routes]]\npath = "/"\ninterface = "scgi"\napp = "x"\n[apps.x]\ncommand = ["sh"]\ninterface = "fastcgi"\n'
+    assert "the app speaks fastcgi" in mistake(text)
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "www").mkdir()
+    config = parse('[[routes]]\npath = "/"\ninterface = "static"\nroot = "www"\n', tmp_path)
+    assert config.routes[0].root == os.fsencode(tmp_path / "www")
+
+
+def test_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "cgi-bin").mkdir()
+    interfaces = [(route.path, route.interface) for route in directory_config(str(tmp_path), ()).routes]
+    assert interfaces == [("/", "static"), ("/cgi-bin/", "cgi")]
+
+
+_VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+_NAMES = sorted({key.name for table in (keys.SERVER, keys.LOG, keys.ROUTE, keys.APP) for key in table})
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(("server", "log", "routes", "apps", "x")),
+        st.dictionaries(st.sampled_from(_NAMES), _VALUES, max_size=4)
+        | st.lists(st.dictionaries(st.sampled_from(_NAMES), _VALUES, max_size=4), max_size=2)
+        | _VALUES,
+        max_size=4,
+    )
+)
+def test_any_tables_give_a_config_or_a_clear_mistake(tables: dict[str, Any]) -> None:
+    from gateway.config import _Reader
+
+    with contextlib.suppress(ConfigError):
+        _Reader("", "/gateway.toml").config(tables)
+
+
+def test_lines_are_found() -> None:
+    text = "[server]\na = 1\n\n[[routes]]\nb = 2\n[routes.timeouts]\nc = 3\n[[routes]]\ntimeouts = { d = 4 }\n"
+    assert find_line(text, "server.a") == 2
+    assert find_line(text, "routes[1].b") == 5
+    assert find_line(text, "routes[2].timeouts.d") == 9
+    assert find_line(text, "routes[2]") == 8
+
+
+def test_the_starter_is_a_config(tmp_path: Path) -> None:
+    (tmp_path / "public").mkdir()
+    config = parse(starter(), tmp_path)
+    assert [route.interface for route in config.routes] == ["static"]
+    uncommented = "\n".join(line.removeprefix("# ") for line in starter().splitlines() if " = " in line)
+    assert tomllib.loads("[server]\n" + uncommented.partition("\n\n")[0].split("\n")[0])
+
+
+def test_the_reference_in_the_docs_is_the_table() -> None:
+    path = Path(__file__).resolve().parent.parent.parent / "docs" / "config.md"
+    assert path.read_text() == reference(), (
+        "python -c 'from gateway.cli.init import reference; print(reference(), end=\"\")'"
+    )
