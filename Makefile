@@ -42,7 +42,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy --strict sample_apps/cgi-bin/*.py
 
 test: peers lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: peers $(VENV)/.installed-test
 	@$(BIN)/python -m benchmarks $(BENCH)

@@ -250,11 +250,12 @@ class ScriptResponseReader:
             end = _END_OF_HEAD.search(arrived, max(0, self._scanned - 3))
             if arrived.startswith((b"\n", b"\r\n")):
                 raise RemoteProtocolError("the response begins with an empty line, where header fields were due", 502)
-            if end is None or end.start() > self._limit:
-                if len(arrived) > self._limit:
-                    raise RemoteProtocolError(
-                        f"no end of the header within {self._limit} octets; it begins with {_quoted(arrived)}", 502
-                    )
+            # without an end, up to three of the octets may already belong to it
+            if (len(arrived) - 3 if end is None else end.start()) > self._limit:
+                raise RemoteProtocolError(
+                    f"no end of the header within {self._limit} octets; it begins with {_quoted(arrived)}", 502
+                )
+            if end is None:
                 self._head = arrived
                 self._scanned = len(arrived)
                 return events
@@ -378,12 +379,13 @@ class ScriptResponseReader:
         if coding is not None:
             if tokens(coding) != [b"chunked"]:
                 raise RemoteProtocolError(f"Transfer-Encoding is {_quoted(coding)}", 502)
-            self._chunks = ChunkedReader()
         if self._to_head or status in (204, 304):
             if length is not None and status != 204:
                 fields.append((b"Content-Length", b"%d" % length))
             self._done = True
             return Response(status, fields, reason, 0)
+        if coding is not None:
+            self._chunks = ChunkedReader()
         self._rest = length
         return Response(status, fields, reason, length, derived={})
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import msgspec
@@ -154,13 +153,3 @@ def split_suffix(path: bytes, suffix: bytes) -> tuple[bytes, bytes] | None:
     if match is None:
         return None
     return path[: match.end()], path[match.end() :]
-
-
-def script_candidates(path: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Every (script path, path info) of a path, shortest script first; the caller looks at the files."""
-    position = path.find(b"/", 1)
-    while position >= 0:
-        yield path[:position], path[position:]
-        position = path.find(b"/", position + 1)
-    if not path.endswith(b"/"):
-        yield path, b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import re
 import socket
@@ -194,7 +195,8 @@ def test_too_many_connections(strict: Any) -> None:
         answers = []
         for sock in socks[50:]:
             sock.settimeout(5)
-            answers.append(sock.recv(65536)[:12])
+            with contextlib.suppress(ConnectionResetError):  # it closes at once, and what we had sent may not be read
+                answers.append(sock.recv(65536)[:12])
         assert b"HTTP/1.1 503" in answers
     finally:
         for sock in socks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
@@ -43,7 +44,8 @@ def site(gateway: Any, directories: Any) -> Any:
     script(bin, "killed.sh", SH + PLAIN + "echo some\nkill -KILL $$\n")
     script(bin, "code.sh", SH + PLAIN + "echo fine\nexit 3\n")
     script(bin, "nph-raw.sh", SH + "printf 'HTTP/1.1 203 Own\\r\\nX-Raw: 1\\r\\n\\r\\nraw'\n")
-    script(bin, "wait.sh", SH + PLAIN + "while ! [ -e $HTTP_X_DIR/go ]; do sleep 0.02; done\necho went\n")
+    script(bin, "wait.sh", SH + PLAIN + "touch $HTTP_X_DIR/started\nwhile ! [ -e $HTTP_X_DIR/go ]; do sleep 0.02; done\n"
+           "echo went\n")  # fmt: skip
     script(bin, "after.sh", SH + PLAIN + "echo $$ > $HTTP_X_DIR/pid\nwhile ! [ -e $HTTP_X_DIR/go ]; do sleep 0.02; "
            "done\ntouch $HTTP_X_DIR/finished\n")  # fmt: skip
     script(bin, "crlf.sh", "#!/bin/sh\r\necho\r\n")
@@ -197,19 +199,30 @@ def test_a_grandchild_that_holds_stdout_does_not_hold_the_response(site: Any, tm
 
 def test_a_waiting_line_with_an_end(site: Any, tmp_path: Path) -> None:
     fields = {"X-Dir": str(tmp_path)}
-    answers: list[requests.Response] = []
-    threads = [
-        threading.Thread(target=lambda: answers.append(get(site, "/few/wait.sh", headers=fields))) for _ in (1, 2)
-    ]
-    for thread in threads:
-        thread.start()
-    eventually(lambda: get(site, "/few/env.sh").status_code == 503)
-    response = get(site, "/few/env.sh")
-    assert response.headers["Retry-After"] == "5"
+    answers: list[str] = []
+
+    def ask() -> None:
+        while (response := get(site, "/few/wait.sh", headers=fields)).status_code == 503:
+            pass  # a probe of ours had the place in the line
+        answers.append(response.text)
+
+    threads = [threading.Thread(target=ask) for _ in (1, 2)]
+    threads[0].start()
+    eventually((tmp_path / "started").exists)
+    threads[1].start()
+
+    def full() -> bool:
+        try:
+            return requests.get(site.url + "/few/env.sh", timeout=0.3).status_code == 503
+        except requests.exceptions.Timeout:  # it took the place in the line, and has left it again
+            return False
+
+    eventually(full)
+    assert get(site, "/few/env.sh").headers["Retry-After"] == "5"
     (tmp_path / "go").touch()
     for thread in threads:
         thread.join()
-    assert [answer.text for answer in answers] == ["went\n", "went\n"]
+    assert answers == ["went\n", "went\n"]
 
 
 def test_a_full_stderr_blocks_nobody(site: Any) -> None:
@@ -224,7 +237,14 @@ def test_a_script_need_not_read_its_content(site: Any) -> None:
 
 def test_ten_megabytes_both_ways_at_once(site: Any) -> None:
     content = os.urandom(1 << 20) * 10
-    assert requests.post(site.url + "/cgi-bin/cat.sh", data=content, timeout=30).content == content
+    head = f"POST /cgi-bin/cat.sh HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(content)}\r\n\r\n"
+    with site.socket() as sock:
+        sending = threading.Thread(target=sock.sendall, args=(head.encode() + content,))
+        sending.start()
+        response = http.client.HTTPResponse(sock)
+        response.begin()
+        assert response.read() == content
+        sending.join()
 
 
 def test_an_exit_status_is_logged_and_the_response_stands(site: Any) -> None:
