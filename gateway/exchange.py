@@ -128,6 +128,8 @@ class Exchange:
     queued_in: deque[Any] | None = None
     """The line in which this exchange waits for a worker."""
     client_full = False
+    stale = False
+    """Whether a kept connection was found dead under this exchange: the next one must be a new one."""
     content_passed = False
     """Whether the worker of this attempt has got all request content."""
 

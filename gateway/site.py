@@ -25,7 +25,7 @@ from protocols.message import FieldLine, Request, Response
 
 if TYPE_CHECKING:
     from gateway.config import Limits, Route, Timeouts
-    from gateway.ends import End, Turn
+    from gateway.ends import Turn
     from gateway.exchange import Exchange
     from gateway.forwarding import Forwarding
     from gateway.routing import Router
@@ -51,6 +51,13 @@ class Interface(Protocol):
 
     def close(self) -> None:
         """Let go of what is idle: the server ends."""
+
+
+class Front(Protocol):
+    """A client's connection, as far as the site knows it."""
+
+    def drain(self) -> None:
+        """Close where nothing is in flight."""
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -86,7 +93,7 @@ class Site:
         self.error_log = error_log
         self.router: Router
         self.services: Sequence[Service] = ()
-        self.fronts: set[End] = set()
+        self.fronts: set[Front] = set()
         self.exchanges = 0
         """How many exchanges are under way; the drain waits for 0."""
         self.draining = False
@@ -110,20 +117,19 @@ class Site:
 
     # ------------------------------------------------------------------ connections
 
-    def admit(self, front: End) -> bool:
+    def admit(self, front: Front) -> bool:
         """Count a client's connection; False if there are too many."""
         self.fronts.add(front)
         return len(self.fronts) <= self.limits.connections
 
-    def leave(self, front: End) -> None:
+    def leave(self, front: Front) -> None:
         self.fronts.discard(front)
 
     def drain(self) -> None:
         """No further request is taken: idle connections close, the others after their response."""
         self.draining = True
         for front in list(self.fronts):
-            front.deadline = -math.inf
-            front.expired(self.turn.now)
+            front.drain()
 
     def new_exchange_id(self, peer: Peer, request: Request) -> bytes:
         """A trusted proxy's own id, or a new one: unique in this process's life and beyond."""

@@ -146,6 +146,8 @@ def field_variables(
             values[variable] += (b"; " if variable == b"HTTP_COOKIE" else b", ") + value
         else:
             values[variable] = value
+    if request.host:  # that of an absolute-form target wins over the field (RFC 9112 3.2.2)
+        values[b"HTTP_HOST"] = request.host
     if not authorization:
         values.pop(_AUTHORIZATION, None)
     for token in named:
@@ -203,6 +205,9 @@ _OK = 200
 _ONCE = {b"status": 0, b"location": 1, b"content-type": 2, b"content-length": 3, b"transfer-encoding": 4}
 _marks = Memo(lambda name: -1 if name.lower() in HOP_BY_HOP - {b"transfer-encoding"} else _ONCE.get(name.lower(), 9))
 
+HEAD_LIMIT_BYTES = 64 * 1024
+COUNT_LIMIT = 200
+"""The header of a response has no more octets and lines than this."""
 
 HEADS = 1024
 HEAD_BYTES = 512
@@ -229,17 +234,8 @@ class ScriptResponseReader:
     _done = False  # whether no (more) content may follow
     _chunks: ChunkedReader | None = None
 
-    def __init__(
-        self,
-        *,
-        nph: bool = False,
-        head_limit_bytes: int = 65536,
-        count_limit: int = 200,
-        request_method: bytes = b"GET",
-    ) -> None:
+    def __init__(self, *, nph: bool = False, request_method: bytes = b"GET") -> None:
         self._nph = nph
-        self._limit = head_limit_bytes
-        self._count = count_limit
         self._to_head = request_method == b"HEAD"
 
     def receive(self, octets: bytes) -> list[ScriptEvent]:
@@ -251,9 +247,9 @@ class ScriptResponseReader:
             if arrived.startswith((b"\n", b"\r\n")):
                 raise RemoteProtocolError("the response begins with an empty line, where header fields were due", 502)
             # without an end, up to three of the octets may already belong to it
-            if (len(arrived) - 3 if end is None else end.start()) > self._limit:
+            if (len(arrived) - 3 if end is None else end.start()) > HEAD_LIMIT_BYTES:
                 raise RemoteProtocolError(
-                    f"no end of the header within {self._limit} octets; it begins with {_quoted(arrived)}", 502
+                    f"no end of the header within {HEAD_LIMIT_BYTES} octets; it begins with {_quoted(arrived)}", 502
                 )
             if end is None:
                 self._head = arrived
@@ -318,8 +314,8 @@ class ScriptResponseReader:
 
     def _parse(self, head: bytes) -> Response | LocalRedirect:
         lines = head.split(b"\n")
-        if len(lines) > self._count:
-            raise RemoteProtocolError(f"more than {self._count} header fields", 502)
+        if len(lines) > COUNT_LIMIT:
+            raise RemoteProtocolError(f"more than {COUNT_LIMIT} lines of header", 502)
         status, reason = 0, b""
         # all servers take a status line for a Status field (SEMANTICS 23); of an NPH script it is asked
         if lines[0].startswith(b"HTTP/"):

@@ -29,6 +29,7 @@ from protocols.http1_writing import RequestWriter, ResponseWriter, encode_lines
 from protocols.message import (
     END,
     Content,
+    Derived,
     Event,
     FieldLine,
     LocalProtocolError,
@@ -155,10 +156,12 @@ class RequestReader:
         if meaning is None:
             meaning = known.meaning[version] = _request_meaning(known, version)
         fields, host, length, keep_alive, expects_continue, upgrade = meaning
+        derived: Derived | None = known.derived
         if target[0] != _SLASH:
             host = _authority(method, target, host)
+            derived = None  # the host is not the section's, nor is what follows from it
         request = Request(
-            method, target, fields, version, host, length, keep_alive, expects_continue, upgrade, known.derived
+            method, target, fields, version, host, length, keep_alive, expects_continue, upgrade, derived
         )
         rest = match.string[match.end() :]
         if length == 0:

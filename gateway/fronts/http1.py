@@ -177,6 +177,12 @@ class Http1Front(End):
             self.phase = CLOSING
             self.close(Close.FLUSH if not self.held else Close.ABORT)
 
+    def drain(self) -> None:
+        """The server ends: close if nothing of a request is here; else after its response."""
+        if self.phase is HEAD and not self.reader.started:
+            self.phase = CLOSING
+            self.close(Close.FLUSH)
+
     def lost(self, error: OSError | None, now: float) -> None:
         self._client_left()
         for piece in self.out:

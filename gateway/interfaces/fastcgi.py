@@ -63,7 +63,7 @@ class FastcgiInterface:
 
     def start(self, exchange: Exchange) -> None:
         """Send the request on a kept connection, or on a new one."""
-        connection = self.pool.take(fresh=exchange.attempts > 1)
+        connection = self.pool.take(fresh=exchange.stale)
         if connection is None:
             self.pool.wait(exchange)
             return
@@ -234,7 +234,7 @@ class FastcgiConnection(Connection["Exchange"]):
             exchange.take(events)
             self.finish(keep=False)
             return
-        self.fail(self.broken_off())
+        super().ended()
 
     # ------------------------------------------------------------------ words
 

@@ -60,7 +60,7 @@ class HttpInterface:
 
     def start(self, exchange: Exchange) -> None:
         """Send the request on a kept connection, or on a new one."""
-        connection = self.pool.take(fresh=exchange.attempts > 1)
+        connection = self.pool.take(fresh=exchange.stale)
         if connection is None:
             self.pool.wait(exchange)
             return
@@ -218,7 +218,7 @@ class HttpConnection(Connection["Exchange"]):
         try:
             events = self.reader.receive_eof()
         except RemoteProtocolError as error:
-            self.fail(self._rubbish(error) if self.answered else self.broken_off())
+            self.fail(self._rubbish(error)) if self.answered else super().ended()
             return
         for event in events:
             assert isinstance(event, EndOfMessage)

@@ -33,6 +33,8 @@ class Carried(Protocol):
     """What a connection tells its exchange."""
 
     call: Any
+    stale: bool
+    """Whether a kept connection was found dead under it: the next one must be a new one."""
 
     def pump(self) -> None: ...
     def failed(self, error: GatewayError) -> None: ...
@@ -118,6 +120,8 @@ class Connection(End, Generic[Exchanged]):
 
     def ended(self) -> None:
         """The worker closed its side in the middle of an exchange."""
+        if self.exchange is not None:
+            self.exchange.stale = self.used > 1
         self.fail(self.broken_off())
 
     def lost(self, error: OSError | None, now: float) -> None:
@@ -129,6 +133,7 @@ class Connection(End, Generic[Exchanged]):
         if exchange is None:
             return
         exchange.call = None
+        exchange.stale = opened and self.used > 1
         if opened:
             exchange.failed(self.broken_off(error))
         else:

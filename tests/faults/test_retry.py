@@ -1,0 +1,213 @@
+"""Workers that go away, refuse, or talk nonsense: what is sent again, and what is not."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from protocols import fastcgi
+from protocols.fastcgi import ProtocolStatus
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Scripted:
+    """A worker on a unix socket that does with each connection what the next script says."""
+
+    def __init__(self, path: Path, *scripts: Callable[[socket.socket], None]) -> None:
+        self.path = path
+        self.heads: list[bytes] = []
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        self.listener.listen()
+        self.scripts = iter(scripts)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        for script in self.scripts:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            with sock:
+                sock.settimeout(10)
+                script(sock)
+
+    def head(self, sock: socket.socket) -> bytes:
+        octets = b""
+        while b"\r\n\r\n" not in octets:
+            piece = sock.recv(65536)
+            if not piece:
+                return octets
+            octets += piece
+        self.heads.append(octets)
+        return octets
+
+    def close(self) -> None:
+        self.listener.close()
+
+
+@pytest.fixture
+def scripted(tmp_path: Path) -> Iterator[Callable[..., Scripted]]:
+    made: list[Scripted] = []
+
+    def make(*scripts: Callable[[Scripted, socket.socket], None]) -> Scripted:
+        one = Scripted.__new__(Scripted)
+        bound = [lambda sock, script=script: script(one, sock) for script in scripts]
+        one.__init__(tmp_path / f"{len(made)}.sock", *bound)  # type: ignore[misc]
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def answer(worker: Scripted, sock: socket.socket) -> None:
+    while worker.head(sock):
+        sock.sendall(OK)
+
+
+def answer_once_then_close(worker: Scripted, sock: socket.socket) -> None:
+    """Closes at the very moment of the second request."""
+    worker.head(sock)
+    sock.sendall(OK)
+    worker.head(sock)
+
+
+def close_unanswered(worker: Scripted, sock: socket.socket) -> None:
+    worker.head(sock)
+
+
+def rubbish(worker: Scripted, sock: socket.socket) -> None:
+    worker.head(sock)
+    sock.sendall(b"\0\1\2 nonsense\r\n\r\n")
+
+
+def too_much(worker: Scripted, sock: socket.socket) -> None:
+    worker.head(sock)
+    sock.sendall(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen")
+
+
+def front(gateway: Any, *workers: Scripted, extra: str = "", interface: str = "http") -> Any:
+    addresses = ", ".join(f'"unix:{worker.path}"' for worker in workers)
+    return gateway(f'[[routes]]\npath = "/"\ninterface = "{interface}"\naddress = [{addresses}]\n{extra}\n')
+
+
+def test_a_kept_connection_that_dies_is_replaced(gateway: Any, scripted: Any) -> None:
+    worker = scripted(answer_once_then_close, answer)
+    one = front(gateway, worker)
+    for _ in range(3):
+        assert requests.get(one.url, timeout=20).text == "ok"
+    assert len(worker.heads) == 4  # one of them was sent twice
+    one.wait_for_log("sent again, since the method is idempotent")
+
+
+def test_what_is_not_idempotent_is_not_sent_twice(gateway: Any, scripted: Any) -> None:
+    worker = scripted(answer_once_then_close, answer)
+    one = front(gateway, worker)
+    assert requests.post(one.url, data="x", timeout=20).text == "ok"
+    assert requests.post(one.url, data="x", timeout=20).status_code == 502
+    assert requests.post(one.url, data="x", timeout=20).text == "ok"
+    assert len(worker.heads) == 3
+
+
+def test_content_is_sent_again_whole(gateway: Any, scripted: Any) -> None:
+    worker = scripted(close_unanswered, answer)
+    one = front(gateway, worker)
+    assert requests.put(one.url, data=b"some content", timeout=20).text == "ok"
+    assert [head.endswith(b"some content") for head in worker.heads] == [True, True]
+
+
+def test_an_end_to_trying(gateway: Any, scripted: Any) -> None:
+    worker = scripted(*[close_unanswered] * 10)
+    assert requests.get(front(gateway, worker).url, timeout=20).status_code == 502
+    assert len(worker.heads) == 3
+
+
+def test_rubbish_is_not_asked_again(gateway: Any, scripted: Any) -> None:
+    worker = scripted(rubbish, answer)
+    one = front(gateway, worker)
+    assert requests.get(one.url, timeout=20).status_code == 502
+    assert len(worker.heads) == 1
+    one.wait_for_log("502 bad-response")
+
+
+def test_what_comes_after_the_end_reaches_nobody(gateway: Any, scripted: Any) -> None:
+    worker = scripted(too_much, answer)
+    one = front(gateway, worker)
+    assert requests.get(one.url, timeout=20).text == "ok"
+    assert requests.get(one.url, timeout=20).text == "ok"
+
+
+def test_one_of_two_addresses_is_down(gateway: Any, scripted: Any, tmp_path: Path) -> None:
+    worker = scripted(*[answer] * 4)
+    down = Scripted.__new__(Scripted)
+    down.path = tmp_path / "down.sock"
+    one = front(gateway, down, worker)
+    assert [requests.get(one.url, timeout=20).status_code for _ in range(6)] == [200] * 6
+    one.wait_for_log("cannot connect to")
+
+
+def test_a_connection_that_is_not_accepted_in_time(gateway: Any) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        port = listener.getsockname()[1]
+        one = gateway(
+            f'[[routes]]\npath = "/"\ninterface = "http"\naddress = "127.0.0.1:{port}"\ntimeouts = {{ connect = "300ms" }}\n'
+        )
+        assert requests.get(one.url, timeout=20).status_code == 504
+        for filler in fillers:
+            filler.close()
+
+
+def fastcgi_worker(*statuses: ProtocolStatus) -> Callable[[Scripted, socket.socket], None]:
+    """Ends each request with the next status; a page where it is REQUEST_COMPLETE."""
+
+    def script(worker: Scripted, sock: socket.socket) -> None:
+        connection = fastcgi.ApplicationConnection()
+        rest = list(statuses)
+        while octets := sock.recv(65536):
+            for event in connection.receive(octets):
+                if isinstance(event, fastcgi.Begin):
+                    status = rest.pop(0) if rest else ProtocolStatus.REQUEST_COMPLETE
+                    worker.heads.append(status.name.encode())
+                    if status is ProtocolStatus.REQUEST_COMPLETE:
+                        connection.stdout(event.request_id, b"Content-Type: text/plain\n\nok")
+                    connection.end(event.request_id, protocol_status=status)
+            sock.sendall(b"".join(connection.outgoing()))
+
+    return script
+
+
+@pytest.mark.parametrize("status", [ProtocolStatus.OVERLOADED, ProtocolStatus.CANT_MPX_CONN])
+def test_a_rejected_request_is_sent_elsewhere(gateway: Any, scripted: Any, status: ProtocolStatus) -> None:
+    worker = scripted(*[fastcgi_worker(status)] + [fastcgi_worker()] * 5)
+    one = front(gateway, worker, interface="fastcgi", extra="keepalive = 0")
+    assert requests.post(one.url, data="x", timeout=20).text == "ok"
+    assert worker.heads == [status.name.encode(), b"REQUEST_COMPLETE"]
+
+
+def test_overloaded_for_good(gateway: Any, scripted: Any) -> None:
+    worker = scripted(*[fastcgi_worker(ProtocolStatus.OVERLOADED)] * 9)
+    one = front(gateway, worker, interface="fastcgi", extra="keepalive = 0")
+    response = requests.get(one.url, timeout=20)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+
+
+def test_an_unknown_role(gateway: Any, scripted: Any) -> None:
+    worker = scripted(*[fastcgi_worker(ProtocolStatus.UNKNOWN_ROLE)] * 9)
+    one = front(gateway, worker, interface="fastcgi", extra="keepalive = 0")
+    assert requests.get(one.url, timeout=20).status_code == 500
+    assert len(worker.heads) == 1
