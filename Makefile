@@ -22,7 +22,7 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@echo "installing gateway-suite into $(VENV)"
-	@$(PIP) install --editable .
+	@$(PIP) install --editable '.[demo]'
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(BIN)/python

@@ -1,0 +1,803 @@
+"""CGI/1.1: the meta-variables of a request, and every way in which a script may answer.
+
+Promise: SEMANTICS 1 to 16, 22 to 28, 71, 72 and 83 to 88 hold for the codec, however the octets are cut.
+Must never know: processes, records. Next: `test_target.py`, for the paths.
+"""
+
+from __future__ import annotations
+
+import itertools
+import string
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from protocols import cgi
+from protocols.cgi import (
+    LocalRedirect,
+    Peer,
+    ScriptEvent,
+    ScriptResponseReader,
+    connection_variables,
+    encode_head,
+    field_variables,
+    meta_variables,
+    request_variables,
+    route_variables,
+)
+from protocols.message import (
+    END,
+    Content,
+    FieldLine,
+    LocalProtocolError,
+    RemoteProtocolError,
+    Request,
+    Response,
+)
+from protocols.target import Place, encode_path, parse
+
+PEER = Peer(b"192.0.2.7", b"4711", b"203.0.113.1", b"8080", https=False)
+SOFTWARE = b"gateway-suite/1"
+
+
+def variables(
+    *fields: FieldLine,
+    target: bytes = b"/s/info?q",
+    place: Place = Place(b"/s", b"/info"),  # noqa: B008 (frozen)
+    method: bytes = b"GET",
+    version: bytes = b"HTTP/1.1",
+    host: bytes = b"",
+    peer: Peer = PEER,
+    **options: object,
+) -> dict[bytes, bytes]:
+    request = Request(method, target, fields, version, host)
+    return meta_variables(
+        request, parse(method, target), place, peer, software=SOFTWARE, **options,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def field_names(*fields: FieldLine, authorization: bool = False) -> dict[bytes, bytes]:
+    """What only the fields of a request give."""
+    found: dict[bytes, bytes] = {}
+    field_variables(found.__setitem__, Request(b"GET", b"/", fields), PEER, authorization=authorization)
+    del found[b"SERVER_NAME"]
+    return found
+
+
+# ---------------------------------------------------------------------- meta-variables (SEMANTICS A)
+
+
+def test_a_whole_request() -> None:
+    place = Place(b"/cgi-bin/a.cgi", b"/x y", b"/srv/cgi-bin/a.cgi", b"/srv")
+    found = variables(
+        (b"Host", b"example.org:8080"), (b"Accept", b"*/*"), (b"Content-Type", b"text/plain"),
+        (b"Content-Length", b"5"),
+        method=b"POST", target=b"/cgi-bin/a.cgi/x%20y?a=%20b", host=b"example.org:8080", place=place,
+        content_length=5,
+    )  # fmt: skip
+    assert found == {
+        b"GATEWAY_INTERFACE": b"CGI/1.1",
+        b"SERVER_SOFTWARE": SOFTWARE,
+        b"SERVER_NAME": b"example.org",
+        b"SERVER_PORT": b"8080",
+        b"SERVER_ADDR": b"203.0.113.1",
+        b"SERVER_PROTOCOL": b"HTTP/1.1",
+        b"REMOTE_ADDR": b"192.0.2.7",
+        b"REMOTE_PORT": b"4711",
+        b"REQUEST_SCHEME": b"http",
+        b"REQUEST_METHOD": b"POST",
+        b"REQUEST_URI": b"/cgi-bin/a.cgi/x%20y?a=%20b",
+        b"SCRIPT_NAME": b"/cgi-bin/a.cgi",
+        b"PATH_INFO": b"/x y",
+        b"PATH_TRANSLATED": b"/srv/x y",
+        b"SCRIPT_FILENAME": b"/srv/cgi-bin/a.cgi",
+        b"DOCUMENT_ROOT": b"/srv",
+        b"QUERY_STRING": b"a=%20b",
+        b"CONTENT_TYPE": b"text/plain",
+        b"CONTENT_LENGTH": b"5",
+        b"HTTP_HOST": b"example.org:8080",
+        b"HTTP_ACCEPT": b"*/*",
+        b"REDIRECT_STATUS": b"200",
+    }
+
+
+def test_1_who_the_user_is_never_comes_from_the_client() -> None:
+    found = variables((b"Remote-User", b"root"), (b"Auth-Type", b"Basic"), (b"REMOTE_USER", b"root"))
+    assert b"REMOTE_USER" not in found
+    assert b"AUTH_TYPE" not in found
+    assert b"REMOTE_HOST" not in found
+
+
+@pytest.mark.parametrize(("length", "value"), [(None, None), (0, None), (1, b"1"), (1 << 40, b"1099511627776")])
+def test_2_content_length_only_with_content(length: int | None, value: bytes | None) -> None:
+    assert variables(content_length=length).get(b"CONTENT_LENGTH") == value
+
+
+def test_2_the_clients_own_length_is_not_believed() -> None:
+    assert b"CONTENT_LENGTH" not in variables((b"Content-Length", b"9"))
+    assert variables((b"Content-Length", b"9"), content_length=5)[b"CONTENT_LENGTH"] == b"5"
+
+
+def test_4_an_empty_content_type_is_not_absent() -> None:
+    assert variables((b"content-type", b""))[b"CONTENT_TYPE"] == b""
+    assert b"CONTENT_TYPE" not in variables(method=b"POST", content_length=5)  # nor is one invented (71)
+
+
+def test_6_path_info_is_absent_where_there_is_none() -> None:
+    assert b"PATH_INFO" not in variables(place=Place(b"/s"))
+    assert variables(place=Place(b"", b"/\xff\xe4"))[b"PATH_INFO"] == b"/\xff\xe4"
+
+
+def test_7_path_translated_needs_a_document_root() -> None:
+    assert b"PATH_TRANSLATED" not in variables()
+    assert b"PATH_TRANSLATED" not in variables(place=Place(b"/s", b"", b"", b"/srv"))
+    assert variables(place=Place(b"/s", b"/i", b"", b"/srv/"))[b"PATH_TRANSLATED"] == b"/srv/i"
+
+
+def test_8_query_string_is_always_there_and_undecoded() -> None:
+    assert variables(target=b"/s")[b"QUERY_STRING"] == b""
+    assert variables(target=b"/s?a+b%2")[b"QUERY_STRING"] == b"a+b%2"
+
+
+def test_9_a_client_of_a_unix_socket_has_an_empty_address() -> None:
+    found = variables(peer=Peer(b"", b"", b"", b"80", https=False))
+    assert found[b"REMOTE_ADDR"] == b""
+    assert b"REMOTE_PORT" not in found
+    assert b"SERVER_ADDR" not in found
+    assert found[b"SERVER_NAME"] == b""
+
+
+def test_9_an_ipv6_client_has_no_brackets() -> None:
+    assert variables(peer=Peer(b"::1", b"1", b"::1", b"80", https=False))[b"REMOTE_ADDR"] == b"::1"
+
+
+def test_10_the_method_keeps_its_case() -> None:
+    assert variables(method=b"pRoPfInD")[b"REQUEST_METHOD"] == b"pRoPfInD"
+
+
+def test_10_https_is_on_or_absent() -> None:
+    assert b"HTTPS" not in variables()
+    found = variables(peer=Peer(b"::1", b"1", b"::1", b"443", https=True))
+    assert (found[b"HTTPS"], found[b"REQUEST_SCHEME"]) == (b"on", b"https")
+
+
+def test_11_a_route_at_the_root_has_an_empty_script_name() -> None:
+    assert variables(place=Place(b"", b"/a"))[b"SCRIPT_NAME"] == b""
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [(b"example.org", b"example.org"), (b"example.org:81", b"example.org"), (b"[::1]:81", b"[::1]"), (b"[::1]", b"[::1]"),
+     (b"192.0.2.1:1", b"192.0.2.1"), (b"", b"203.0.113.1")],
+)  # fmt: skip
+def test_12_server_name_is_the_host_asked_for(host: bytes, name: bytes) -> None:
+    found = variables(host=host)
+    assert found[b"SERVER_NAME"] == name
+    assert found[b"SERVER_PORT"] == b"8080"
+
+
+def test_12_the_version_is_the_clients() -> None:
+    assert variables(version=b"HTTP/1.0")[b"SERVER_PROTOCOL"] == b"HTTP/1.0"
+
+
+def test_12_the_host_of_an_absolute_form_target_wins_everywhere() -> None:
+    found = variables((b"Host", b"other"), target=b"http://example.org/s", host=b"example.org")
+    assert found[b"SERVER_NAME"] == found[b"HTTP_HOST"] == b"example.org"
+
+
+def test_13_field_names_are_in_upper_case_with_underscores() -> None:
+    assert field_names((b"x-Forwarded-FOR", b"1"), (b"Q2", b"2")) == {b"HTTP_X_FORWARDED_FOR": b"1", b"HTTP_Q2": b"2"}
+
+
+def test_13_repeated_fields_are_joined() -> None:
+    assert field_names(
+        (b"Accept", b"a"), (b"Cookie", b"x=1"), (b"accept", b"b"), (b"COOKIE", b"y=2"), (b"Accept", b"")
+    ) == {b"HTTP_ACCEPT": b"a, b, ", b"HTTP_COOKIE": b"x=1; y=2"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"Proxy", b"PROXY", b"Content-Length", b"Authorization", b"Connection", b"Keep-Alive", b"Proxy-Connection",
+     b"Proxy-Authorization", b"TE", b"Trailer", b"Transfer-Encoding", b"Upgrade", b"Expect"],
+)  # fmt: skip
+def test_13_what_no_script_ever_sees(name: bytes) -> None:
+    assert field_names((name, b"x"), (name.swapcase(), b"y")) == {}
+
+
+def test_13_authorization_where_the_route_says_so() -> None:
+    assert field_names((b"Authorization", b"Basic eDp5"), authorization=True) == {b"HTTP_AUTHORIZATION": b"Basic eDp5"}
+
+
+def test_13_what_connection_names_ends_here() -> None:
+    assert field_names((b"X-Hop", b"1"), (b"Connection", b"close, x-hop"), (b"Y", b"2")) == {b"HTTP_Y": b"2"}
+    assert field_names((b"Connection", b"X-Hop"), (b"Connection", b"x-other,"), (b"X-Hop", b"1")) == {}
+    assert field_names((b"Connection", b"a_b, , connection, content-length"), (b"A", b"1")) == {b"HTTP_A": b"1"}
+
+
+@pytest.mark.parametrize(
+    "name", [b"X_A", b"X.A", b"X A", b"X[A", b"X!", b"_", b"X-A\n", b"X\xc4", b"CONTENT_LENGTH", b"X_FORWARDED_FOR"]
+)
+def test_13_72_an_odd_name_never_poses_as_another(name: bytes) -> None:
+    assert field_names((name, b"odd"), (b"X-A", b"mine")) == {b"HTTP_X_A": b"mine"}
+
+
+def test_14_values_pass_as_octets() -> None:
+    assert field_names((b"X", b"\xff\xc3\xa4 \t\x01")) == {b"HTTP_X": b"\xff\xc3\xa4 \t\x01"}
+
+
+def test_15_72_what_the_route_sets_wins() -> None:
+    environment = [(b"SERVER_NAME", b"mine"), (b"HTTP_X", b"mine"), (b"SCRIPT_NAME", b"/m"), (b"REMOTE_ADDR", b"m"),
+                   (b"GATEWAY_INTERFACE", b"m"), (b"OWN", b"o"), (b"CONTENT_LENGTH", b"0")]  # fmt: skip
+    found = variables((b"X", b"theirs"), (b"Host", b"h"), host=b"h", environment=environment, content_length=7)
+    assert dict(environment).items() <= found.items()
+
+
+def test_16_php_finds_what_it_needs() -> None:
+    found = variables(place=Place(b"/a.php", b"", b"/srv/a.php", b"/srv"))
+    assert (found[b"REDIRECT_STATUS"], found[b"SCRIPT_FILENAME"]) == (b"200", b"/srv/a.php")
+
+
+def test_70_a_name_is_not_made_from_an_exchange_id() -> None:
+    assert b"EXCHANGE_ID" not in variables((b"Exchange-Id", b"theirs"))
+
+
+names = st.text(string.ascii_letters + string.digits + "-_.!", min_size=1, max_size=12).map(str.encode)
+known_names = st.sampled_from(
+    [b"Host", b"Cookie", b"Proxy", b"Content-Type", b"Content-Length", b"Connection", b"Authorization", b"Script-Name",
+     b"X-A", b"X_A", b"x-a", b"Https", b"Path-Info", b"Server-Name", b"Remote-Addr", b"Te", b"Expect", b"Upgrade"]
+)  # fmt: skip
+values = st.one_of(
+    st.binary(max_size=8).filter(lambda value: not set(value) & set(b"\0\r\n")), known_names, st.just(b"close, x-a")
+)
+sections = st.lists(st.tuples(st.one_of(names, known_names), values), max_size=8)
+environments = st.lists(
+    st.tuples(st.sampled_from([b"HTTP_X_A", b"SERVER_NAME", b"PATH_INFO", b"REMOTE_ADDR", b"OWN", b"REDIRECT_STATUS"]), values),
+    max_size=4,
+    unique_by=lambda pair: pair[0],
+)  # fmt: skip
+
+
+@settings(max_examples=200)
+@given(sections, environments)
+def test_no_variable_comes_twice_and_no_field_sets_what_is_not_its_own(
+    fields: list[FieldLine], environment: list[FieldLine]
+) -> None:
+    request = Request(b"POST", b"/s/i?q", fields, host=b"h")
+    target, place = parse(b"POST", b"/s/i?q"), Place(b"/s", b"/i", b"/f", b"/r")
+    overridden = {name for name, _ in environment}
+    pairs: list[FieldLine] = []
+
+    def sink(name: bytes, value: bytes) -> None:
+        pairs.append((name, value))
+
+    route_variables(sink, software=SOFTWARE, document_root=b"/r", environment=environment)
+    connection: dict[bytes, bytes] = {}
+    connection_variables(connection.__setitem__, PEER)
+    pairs += [pair for pair in connection.items() if pair[0] not in overridden]
+    request_variables(sink, request, target, place, overridden=overridden)
+    ours = {name for name, _ in pairs}
+    field_variables(sink, request, PEER, overridden=overridden)
+    assert len({name for name, _ in pairs}) == len(pairs)
+    theirs = [name for name, _ in pairs if name not in ours]
+    assert all(name.startswith(b"HTTP_") or name in (b"CONTENT_TYPE", b"SERVER_NAME") for name in theirs)
+    assert not {b"HTTP_PROXY", b"HTTP_CONTENT_LENGTH", b"HTTP_CONTENT_TYPE", b"HTTP_AUTHORIZATION"} & set(theirs)
+    assert dict(environment).items() <= dict(pairs).items()
+    # all at once is the same
+    assert dict(pairs) == meta_variables(request, target, place, PEER, software=SOFTWARE, environment=environment)
+
+
+path_octets = st.lists(st.binary(min_size=1, max_size=4).filter(lambda s: not set(s) & set(b"\0/")), max_size=4).map(
+    lambda parts: b"".join(b"/" + part for part in parts if part not in (b".", b".."))
+)
+queries = st.text(string.ascii_letters + "%&=+/?.", max_size=8).map(str.encode)
+
+
+@settings(max_examples=200)
+@given(path_octets, path_octets, queries)
+def test_71_the_script_uri_can_be_rebuilt(name: bytes, info: bytes, query: bytes) -> None:
+    if not name + info:
+        name = b"/"
+    raw = encode_path(name + info) + (b"?" + query if query else b"")
+    found = variables(target=raw, place=Place(name, info))
+    rebuilt = encode_path(found[b"SCRIPT_NAME"] + found.get(b"PATH_INFO", b""))
+    if found[b"QUERY_STRING"]:
+        rebuilt += b"?" + found[b"QUERY_STRING"]
+    assert rebuilt == raw == found[b"REQUEST_URI"]
+
+
+# ---------------------------------------------------------------------- the response of a script
+
+
+def joined(events: list[ScriptEvent]) -> list[ScriptEvent]:
+    """Adjacent pieces of content count as one."""
+    result: list[ScriptEvent] = []
+    for event in events:
+        if type(event) is Content and result and type(result[-1]) is Content:
+            result[-1] = Content(result[-1].data + event.data)
+        else:
+            result.append(event)
+    return result
+
+
+def read(*pieces: bytes, nph: bool = False, method: bytes = b"GET") -> list[ScriptEvent]:
+    """All events of an output, its end included."""
+    reader = ScriptResponseReader(nph=nph, request_method=method)
+    events: list[ScriptEvent] = []
+    for piece in pieces:
+        events += reader.receive(piece)
+    return joined(events + reader.receive_eof())
+
+
+def response(*pieces: bytes, nph: bool = False, method: bytes = b"GET") -> Response:
+    event = read(*pieces, nph=nph, method=method)[0]
+    assert isinstance(event, Response)
+    return event
+
+
+def content(*pieces: bytes, method: bytes = b"GET") -> bytes:
+    return b"".join(event.data for event in read(*pieces, method=method) if isinstance(event, Content))
+
+
+def broken(*pieces: bytes, nph: bool = False, method: bytes = b"GET") -> str:
+    with pytest.raises(RemoteProtocolError) as caught:
+        read(*pieces, nph=nph, method=method)
+    return caught.value.detail
+
+
+def cuts(octets: bytes, places: list[int]) -> list[bytes]:
+    marks = sorted({place % (len(octets) + 1) for place in places} | {0, len(octets)})
+    return [octets[a:b] for a, b in itertools.pairwise(marks)]
+
+
+def test_a_document() -> None:
+    assert read(b"Content-Type: text/plain\n\nhello") == [
+        Response(200, [(b"Content-Type", b"text/plain")], derived={}), Content(b"hello"), END,
+    ]  # fmt: skip
+
+
+def test_a_document_without_content() -> None:
+    assert read(b"Content-Type: text/plain\r\n\r\n")[1:] == [END]
+
+
+# 22, 84: redirects
+
+
+@pytest.mark.parametrize("head", [b"Location: /x?y", b"location:/x?y\r", b"Location: \t/x?y \t", b"Connection: close\nLocation: /x?y"])
+def test_22_a_local_redirect(head: bytes) -> None:
+    assert read(head + b"\n\n") == [LocalRedirect(b"/x?y"), END]
+
+
+def test_22_what_follows_a_local_redirect_is_dropped() -> None:
+    assert read(b"Location: /x\n\ncontent") == [LocalRedirect(b"/x"), END]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"Location: http://h/x", b"Location: //h/x", b"Location: x", b"Location: /x\nContent-Type: t",
+     b"Location: /x\nX: y", b"Location: /x\nContent-Length: 0"],
+)  # fmt: skip
+def test_22_84_a_client_redirect_is_302(head: bytes) -> None:
+    assert response(head + b"\n\n").status == 302
+
+
+def test_22_84_with_a_status_it_is_a_client_redirect() -> None:
+    assert response(b"Status: 301 Moved\nLocation: /x\n\n").status == 301
+    assert response(b"HTTP/1.1 307 Temporary\nLocation: /x\n\n").status == 307
+    assert response(b"Location: /x\nStatus: 201\n\n").status == 201
+
+
+def test_22_a_client_redirect_with_a_document() -> None:
+    events = read(b"Location: http://h/x\nContent-Type: text/plain\n\nthere")
+    assert events[0] == Response(302, [(b"Location", b"http://h/x"), (b"Content-Type", b"text/plain")], derived={})
+    assert events[1] == Content(b"there")
+
+
+# 23: status
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "reason"),
+    [
+        (b"Status: 404", 404, b""),
+        (b"Status: 404 Not Found", 404, b"Not Found"),
+        (b"status:404\tGone away", 404, b"Gone away"),
+        (b"Status: 299 \xc3\xa4", 299, b"\xc3\xa4"),
+        (b"HTTP/1.1 404 Not Found", 404, b"Not Found"),
+        (b"HTTP/1.0 200", 200, b""),
+        (b"HTTP/1.1 200 ", 200, b""),
+        (b"HTTP/1.1 200 OK\nStatus: 500 No", 500, b"No"),
+    ],
+)
+def test_23_status(line: bytes, status: int, reason: bytes) -> None:
+    for end in (b"\n", b"\r\n"):
+        found = response(line.replace(b"\n", end) + end + end)
+        assert (found.status, found.reason) == (status, reason)
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"0", b"99", b"100", b"103 Early Hints", b"199", b"600", b"999", b"1000", b"OK", b"20", b"+20", b"200OK", b"2e2"]
+)  # fmt: skip
+def test_23_a_status_that_is_none(value: bytes) -> None:
+    assert "tatus" in broken(b"Status: " + value + b"\n\n")
+
+
+@pytest.mark.parametrize(
+    "line", [b"HTTP/1.1", b"HTTP/1.1 20", b"HTTP/1.1  200 OK", b"HTTP/x 200 OK", b"HTTP/1.1 200OK", b"HTTP/1.1 100 Continue"]
+)
+def test_23_a_status_line_that_is_none(line: bytes) -> None:
+    assert "status" in broken(line + b"\nContent-Type: t\n\n")
+
+
+# 24, 86: lines
+
+
+def test_24_line_ends_may_be_mixed() -> None:
+    fields = [(b"Content-Type", b"t"), (b"X", b"1"), (b"Y", b"")]
+    for ends in itertools.product([b"\n", b"\r\n"], repeat=4):
+        output = b"Content-Type: t%bX:1%bY:%b%bbody" % ends
+        assert read(output) == [Response(200, fields, derived={}), Content(b"body"), END]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b" folded", b"\tfolded", b"X : y", b"X y", b": y", b"X\xe4: y", b"X[: y", b"<html>", b"X: a\0b", b"X: a\rb", b"X: \x7f",
+     b"X: a\x1bb", b"\r", b"HTTP/1.1 200 OK"],
+)  # fmt: skip
+def test_24_86_a_line_that_is_no_field(line: bytes) -> None:
+    assert "malformed header field" in broken(b"Content-Type: t\n" + line + b"\n\nbody")
+    broken(b"Content-Type: t\r\n" + line + b"\r\n\r\nbody")
+
+
+def test_24_an_offending_line_is_quoted_shortened_and_escaped() -> None:
+    detail = broken(b"Content-Type: t\nprint('\x1b[31m" + b"x" * 1000 + b"\n\n")
+    assert r"print('\x1b[31mxxx" in detail
+    assert len(detail) < 200
+
+
+def test_24_values_keep_what_is_inside() -> None:
+    assert response(b"Status: 200\nX: a  b\t\xff:c \n\n").fields == [(b"X", b"a  b\t\xff:c")]
+
+
+def test_24_an_output_without_a_header() -> None:
+    assert "printed nothing" in broken()
+    assert "begins with '<html>'" in broken(b"<html>\nhello")
+    assert "begins with 'Content-Type: t'" in broken(b"Content-Type: t\n")
+    assert "empty line" in broken(b"\nhello")
+    assert "empty line" in broken(b"\r", b"\nContent-Type: t\n\n")
+
+
+# 25: content and its length
+
+
+def test_25_a_length_that_is_kept() -> None:
+    events = read(b"Content-Type: t\nContent-Length: 5\n\nhello")
+    assert events == [Response(200, [(b"Content-Type", b"t")], length=5, derived={}), Content(b"hello"), END]
+
+
+def test_25_less_than_was_said() -> None:
+    assert "ended 3 octets before" in broken(b"Content-Type: t\nContent-Length: 5\n\n", b"he")
+
+
+@pytest.mark.parametrize("pieces", [(b"hello!",), (b"hello", b"!"), (b"he", b"llo!!", b"!")])
+def test_25_more_than_was_said_is_cut(pieces: tuple[bytes, ...]) -> None:
+    reader = ScriptResponseReader()
+    events = reader.receive(b"Status: 200\nContent-Length: 5\n\n")
+    for piece in pieces:
+        events += reader.receive(piece)
+    assert joined(events + reader.receive_eof())[1:] == [Content(b"hello"), END]
+    assert reader.overrun
+
+
+def test_25_no_more_than_was_said() -> None:
+    reader = ScriptResponseReader()
+    reader.receive(b"Status: 200\nContent-Length: 5\n\nhello")
+    assert not reader.overrun
+
+
+@pytest.mark.parametrize("value", [b"", b"-1", b"+5", b"5 5", b"5, 5", b"0x5", b"1" * 20, b"\xb2"])
+def test_25_a_length_that_is_none(value: bytes) -> None:
+    assert "Content-Length" in broken(b"Status: 200\nContent-Length: " + value + b"\n\nhello")
+
+
+# 26: fields
+
+
+def test_26_hop_by_hop_fields_end_here() -> None:
+    output = (
+        b"Status: 200\nConnection: x\nKeep-Alive: 5\nX: 1\nUpgrade: y\nTrailer: z\nTE: trailers\n"
+        b"Proxy-Authenticate: a\nproxy-connection: b\n\n"
+    )
+    assert response(output).fields == [(b"X", b"1")]
+
+
+def test_26_several_set_cookie_keep_their_order() -> None:
+    cookies = [(b"Set-Cookie", b"a=1"), (b"Set-Cookie", b"b=2"), (b"set-cookie", b"a=3")]
+    assert response(b"Status: 200\nSet-Cookie: a=1\nSet-Cookie: b=2\nset-cookie: a=3\n\n").fields == cookies
+
+
+def test_88_validators_and_ranges_pass_untouched() -> None:
+    found = response(b"Status: 206 Partial Content\nETag: W/\"x\"\nContent-Range: bytes 0-4/9\nContent-Length: 5\n\nhello")
+    assert (found.status, found.length) == (206, 5)
+    assert found.fields == [(b"ETag", b'W/"x"'), (b"Content-Range", b"bytes 0-4/9")]
+
+
+# 27: no content
+
+
+def test_27_head_keeps_the_fields_and_drops_the_content() -> None:
+    events = read(b"Content-Type: t\nContent-Length: 5\n\nhello", method=b"HEAD")
+    assert events == [Response(200, [(b"Content-Type", b"t"), (b"Content-Length", b"5")], length=0), END]
+    assert read(b"Content-Type: t\n\n", method=b"HEAD")[1:] == [END]
+
+
+def test_27_head_may_be_answered_without_the_content_it_tells_of() -> None:
+    assert read(b"Content-Type: t\nContent-Length: 5\n\n", method=b"HEAD")[1:] == [END]
+    assert read(b"Content-Type: t\nTransfer-Encoding: chunked\n\n", method=b"HEAD")[1:] == [END]
+
+
+@pytest.mark.parametrize("status", [b"204", b"304"])
+def test_27_204_and_304_have_no_content(status: bytes) -> None:
+    reader = ScriptResponseReader()
+    events = reader.receive(b"Status: " + status + b"\n\nhello") + reader.receive_eof()
+    assert events == [Response(int(status), [], length=0), END]
+    assert reader.overrun
+
+
+def test_27_88_304_tells_the_length_of_what_it_stands_for() -> None:
+    assert response(b"Status: 304\nContent-Length: 5\nETag: \"x\"\n\n").fields == [(b"ETag", b'"x"'), (b"Content-Length", b"5")]
+    assert response(b"Status: 204\nContent-Length: 5\n\n").fields == []
+
+
+# 28: NPH
+
+
+def test_28_nph_has_a_status_line() -> None:
+    events = read(b"HTTP/1.0 200 Fine\r\nServer: mine\r\nConnection: close\r\n\r\nhello", nph=True)
+    assert events == [Response(200, [(b"Server", b"mine")], b"Fine", derived={}), Content(b"hello"), END]
+    assert not events[0].keep_alive  # type: ignore[union-attr]
+
+
+def test_28_nph_needs_neither_content_type_nor_anything_else() -> None:
+    assert response(b"HTTP/1.1 404 Gone\n\n", nph=True).status == 404
+
+
+@pytest.mark.parametrize("output", [b"Content-Type: t\n\n", b"Status: 200\n\n", b"HTTP/1.1 100 Continue\n\n", b"HTTP/2 200\nX Y\n\n"])
+def test_28_nph_without_one(output: bytes) -> None:
+    broken(output, nph=True)
+
+
+def test_28_nph_keeps_its_framing() -> None:
+    assert "before its Content-Length" in broken(b"HTTP/1.1 200 OK\nContent-Length: 9\n\nhello", nph=True)
+    assert read(b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n5\r\nhello\r\n0\r\n\r\n", nph=True)[1:] == [Content(b"hello"), END]
+
+
+# 83, 85, 86
+
+
+def test_83_one_of_three_is_needed() -> None:
+    assert "none of" in broken(b"X-Powered-By: y\n\nhello")
+    assert response(b"Content-Type:\n\n").status == 200
+
+
+@pytest.mark.parametrize("name", [b"Content-Type", b"Status", b"Location", b"Content-Length", b"Transfer-Encoding"])
+def test_83_each_at_most_once(name: bytes) -> None:
+    value = {b"Status": b"200", b"Content-Length": b"5", b"Transfer-Encoding": b"chunked"}.get(name, b"/x")
+    assert "twice" in broken(b"%b: %b\nX: y\n%b: %b\n\n" % (name, value, name.lower(), value))
+
+
+def test_85_chunked_content_is_decoded() -> None:
+    assert content(b"Content-Type: t\nTransfer-Encoding: chunked\n\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nT: z\r\n\r\n") == b"hello"
+    # RFC 9112 6.3: the length that stands beside it means nothing
+    assert content(b"Content-Type: t\nTransfer-Encoding: Chunked\nContent-Length: 2\n\n5\r\nhello\r\n0\r\n\r\n") == b"hello"
+
+
+def test_85_octets_after_the_last_chunk_are_cut() -> None:
+    reader = ScriptResponseReader()
+    head = b"Status: 200\nTransfer-Encoding: chunked\n\n"
+    events = reader.receive(head + b"1\r\nx\r\n0\r\n\r\nmore") + reader.receive(b"and more") + reader.receive_eof()
+    assert events[1:] == [Content(b"x"), END]
+    assert reader.overrun
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"gzip, chunked", b"chunked, chunked", b"identity", b""])
+def test_85_other_codings_are_refused(coding: bytes) -> None:
+    assert "Transfer-Encoding" in broken(b"Status: 200\nTransfer-Encoding: " + coding + b"\n\n")
+
+
+@pytest.mark.parametrize("rest", [b"", b"5\r\nhel", b"5\r\nhello\r\n", b"zz\r\n", b"5\r\nhello0\r\n\r\n"])
+def test_85_bad_chunks_are_refused(rest: bytes) -> None:
+    broken(b"Status: 200\nTransfer-Encoding: chunked\n\n" + rest)
+
+
+def test_86_the_header_is_bounded() -> None:
+    line = b"Content-Type: "
+    exact = line + b"x" * (cgi.HEAD_LIMIT_BYTES - len(line))
+    for end in (b"\n\n", b"\r\n\r\n", b"\r\n\n"):
+        assert response(exact + end).status == 200
+        for cut in range(1, len(end)):
+            assert response(exact + end[:cut], end[cut:]).status == 200
+        assert "no end of the header" in broken(exact + b"x" + end)
+        assert "no end of the header" in broken(exact, b"x", end)
+
+
+def test_86_the_lines_are_counted() -> None:
+    lines = b"X: y\n" * (cgi.COUNT_LIMIT - 1)
+    assert len(response(b"Status: 200\n" + lines + b"\n").fields) == cgi.COUNT_LIMIT - 1
+    assert "more than" in broken(b"Status: 200\nX: y\n" + lines + b"\n")
+
+
+def test_86_memory_is_bounded_while_no_header_ends() -> None:
+    reader = ScriptResponseReader()
+    with pytest.raises(RemoteProtocolError):
+        for _ in range(20):
+            reader.receive(b"X: " + b"y" * 4094 + b"\n")
+
+
+# 87: every cut
+
+OUTPUTS = [
+    b"Content-Type: text/plain\n\nhello",
+    b"Content-Type: text/plain\r\nSet-Cookie: a=b\r\n\r\n\r\nhello\n\n",
+    b"Status: 404 Not Found\r\nX: y\n\r\nhello",
+    b"Status: 404 Not Found\nX: y\r\n\nhello",
+    b"HTTP/1.1 201 Made\nContent-Length: 5\n\nhello",
+    b"Status: 200\nContent-Length: 3\n\nhello",
+    b"Location: /local\r\n\r\nx",
+    b"Status: 200\nTransfer-Encoding: chunked\n\n3\r\nabc\r\n0\r\n\r\n",
+    b"Content-Type: t\n\n",
+]
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_87_cut_at_every_octet(output: bytes, method: bytes) -> None:
+    whole = read(output, method=method)
+    assert read(*[output[i : i + 1] for i in range(len(output))], method=method) == whole
+    for cut in range(len(output) + 1):
+        assert read(*filter(None, (output[:cut], output[cut:])), method=method) == whole
+
+
+lines = st.one_of(
+    st.sampled_from(
+        [b"Content-Type: t", b"Status: 200", b"Status: 204", b"Location: /x", b"Location: http://h/", b"X: y", b"X : y", b"HTTP/1.1 200 OK",
+         b"Content-Length: 3", b"Transfer-Encoding: chunked", b"Connection: close", b" folded", b"", b"\r", b"nonsense"]
+    ),
+    st.binary(max_size=12),
+)  # fmt: skip
+outputs = st.builds(
+    lambda head, end, rest: end.join(head) + end + end + rest,
+    st.lists(lines, max_size=4),
+    st.sampled_from([b"\n", b"\r\n"]),
+    st.one_of(st.binary(max_size=12), st.sampled_from([b"abc", b"3\r\nabc\r\n0\r\n\r\n"])),
+)
+
+
+def outcome(pieces: list[bytes], nph: bool, method: bytes) -> object:
+    """The response, its content as far as it went, and how it ended."""
+    reader = ScriptResponseReader(nph=nph, request_method=method)
+    events: list[ScriptEvent] = []
+    try:
+        for piece in pieces:
+            events += reader.receive(piece)
+        events += reader.receive_eof()
+    except RemoteProtocolError as error:
+        head = [event for event in events if not isinstance(event, Content)]
+        return head, (error.detail if not head else "")
+    return joined(events), reader.overrun
+
+
+@settings(max_examples=300)
+@given(outputs, st.lists(st.integers(0, 60), max_size=6), st.booleans(), st.sampled_from([b"GET", b"HEAD"]))
+@example(b"\n\n", [1], False, b"GET")
+def test_87_arbitrary_output_is_events_or_refused_however_it_is_cut(
+    output: bytes, places: list[int], nph: bool, method: bytes
+) -> None:
+    if not output:
+        return
+    whole, cut = outcome([output], nph, method), outcome(cuts(output, places), nph, method)
+    if isinstance(whole[1], str) or isinstance(cut[1], str):  # type: ignore[index]
+        # what was broken is broken however it is cut; how much was told before it may differ
+        assert isinstance(whole[1], str) and isinstance(cut[1], str)  # type: ignore[index]
+        return
+    assert cut == whole
+
+
+# ---------------------------------------------------------------------- heads that come again
+
+
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    cgi._heads.clear()
+    yield
+    cgi._heads.clear()
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_a_remembered_head_reads_the_same() -> None:
+    for output in OUTPUTS:
+        assert read(output) == read(output) == read(output)
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_a_remembered_head_does_not_know_the_method() -> None:
+    output = b"Content-Type: t\nContent-Length: 5\n\nhello"
+    get = read(output)
+    head = read(output, method=b"HEAD")
+    assert (read(output), read(output, method=b"HEAD")) == (get, head)
+    cgi._heads.clear()
+    assert (read(output, method=b"HEAD"), read(output)) == (head, get)
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_a_remembered_head_does_not_make_an_nph_script_of_another() -> None:
+    assert response(b"Status: 200\n\n").status == 200
+    broken(b"Status: 200\n\n", nph=True)
+    assert read(b"HTTP/1.1 200 OK\n\nx", nph=True)[1:] == read(b"HTTP/1.1 200 OK\n\nx")[1:]
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_a_remembered_head_carries_no_state_of_an_earlier_response() -> None:
+    for _ in range(2):
+        assert content(b"Status: 200\nContent-Length: 5\n\nhello") == b"hello"
+        assert "octets before" in broken(b"Status: 200\nContent-Length: 5\n\nhell")
+        assert read(b"Location: /x\n\nignored") == [LocalRedirect(b"/x"), END]
+        assert content(b"Status: 204\n\nignored") == b""
+        assert content(b"Status: 200\nTransfer-Encoding: chunked\n\n1\r\nx\r\n0\r\n\r\n") == b"x"
+        with pytest.raises(RemoteProtocolError):
+            read(b"Status: 200\nTransfer-Encoding: chunked\n\n1\r\n")
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_the_memory_of_heads_is_bounded() -> None:
+    for number in range(cgi.HEADS + 10):
+        read(b"Status: 200\nX: %d\n\n" % number)
+        assert len(cgi._heads) <= cgi.HEADS
+    cgi._heads.clear()
+    read(b"Status: 200\nX: " + b"y" * cgi.HEAD_BYTES + b"\n\n")
+    assert not cgi._heads
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(outputs, st.booleans(), st.sampled_from([b"GET", b"HEAD"])), max_size=6))
+def test_what_is_remembered_changes_no_answer(conversations: list[tuple[bytes, bool, bytes]]) -> None:
+    cgi._heads.clear()
+    together = [outcome([output] if output else [], nph, method) for output, nph, method in conversations]
+    alone = []
+    for output, nph, method in conversations:
+        cgi._heads.clear()
+        alone.append(outcome([output] if output else [], nph, method))
+    assert together == alone
+
+
+# ---------------------------------------------------------------------- what an application prints
+
+
+def test_an_encoded_head_begins_with_its_status() -> None:
+    assert encode_head(404, b"", [(b"X", b"y")]) == b"Status: 404 Not Found\r\nX: y\r\n\r\n"
+    assert encode_head(299, b"", []) == b"Status: 299 \r\n\r\n"
+    assert encode_head(200, b"Fine", []) == b"Status: 200 Fine\r\n\r\n"
+
+
+@pytest.mark.parametrize("line", [(b"X", b"a\nb"), (b"X", b"a\rb"), (b"X", b"a\0b"), (b"X\n", b""), (b"X", b"\r\nStatus: 200")])
+def test_86_a_line_that_would_break_the_head_is_our_defect(line: FieldLine) -> None:
+    with pytest.raises(LocalProtocolError):
+        encode_head(200, b"", [line])
+    with pytest.raises(LocalProtocolError):
+        encode_head(200, line[0] + line[1], [])
+
+
+field_values = st.text(string.ascii_letters + " \t;=\"\u00e4", max_size=10).map(lambda value: value.strip(" \t").encode())
+
+
+@given(
+    st.integers(200, 599).filter(lambda status: status not in (204, 304)),
+    st.sampled_from([b"", b"Fine", b"\xc3\xa4"]),
+    st.lists(st.tuples(st.sampled_from([b"X", b"Set-Cookie", b"etag"]), field_values), max_size=4),
+)
+def test_an_encoded_head_reads_as_what_it_was_made_from(status: int, reason: bytes, fields: list[FieldLine]) -> None:
+    found = response(encode_head(status, reason, fields))
+    assert (found.status, found.fields) == (status, fields)
+    if reason:
+        assert found.reason == reason
