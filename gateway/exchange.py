@@ -138,8 +138,12 @@ class Exchange:
         self.site = site
         self.client = client
         self.request = request
-        self.id = site.new_exchange_id(client.peer, request)
-        self.peer = site.forwarding.effective(client.peer, request)
+        if site.forwarding.networks:
+            self.id = site.exchange_id(client.peer, request)
+            self.peer = site.forwarding.effective(client.peer, request)
+        else:
+            self.id = site.new_exchange_id()
+            self.peer = client.peer
         self.started = site.turn.now
         self.request_side = STREAMING if request.length != 0 else REQUEST_DONE
 

@@ -35,6 +35,7 @@ from gateway.interfaces.static import StaticInterface
 from gateway.observe.access_log import AccessLog
 from gateway.observe.error_log import ErrorLog
 from gateway.observe.stderr_end import StderrEnd
+from gateway.processes.explain import explain
 from gateway.processes.launch import launch
 from gateway.processes.listen_socket import close_listener, explain_bind, make_listener
 from gateway.processes.reap import Reaper
@@ -154,7 +155,7 @@ class Server:
             case "static":
                 return StaticInterface(self.site, route, self._sources())
             case "cgi":
-                return CgiInterface(self.site, route)
+                return CgiInterface(self.site, route, explain)
             case "fastcgi":
                 workers = self.config.apps[route.app].workers if route.app is not None else 0
                 return FastcgiInterface(self.site, route, workers)

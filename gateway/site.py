@@ -131,14 +131,18 @@ class Site:
         for front in list(self.fronts):
             front.drain()
 
-    def new_exchange_id(self, peer: Peer, request: Request) -> bytes:
-        """A trusted proxy's own id, or a new one: unique in this process's life and beyond."""
-        if self.forwarding.networks and self.forwarding.trusts(peer):
+    def exchange_id(self, peer: Peer, request: Request) -> bytes:
+        """A trusted proxy's own id, or a new one."""
+        if self.forwarding.trusts(peer):
             given = first(request.fields, b"x-request-id")
             if given and len(given) <= 128 and given.isascii() and given.replace(b"-", b"").isalnum():
                 return given
+        return self.new_exchange_id()
+
+    def new_exchange_id(self) -> bytes:
+        """Unique in this process's life and beyond."""
         self._count += 1
-        return b"%s%x" % (self._prefix, self._count)
+        return b"%b%x" % (self._prefix, self._count)
 
     # ------------------------------------------------------------------ responses
 

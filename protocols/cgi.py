@@ -197,7 +197,7 @@ class LocalRedirect(msgspec.Struct, frozen=True, gc=False):
 
 ScriptEvent: TypeAlias = Response | LocalRedirect | Content | EndOfMessage
 
-_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*)")
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 _STATUS = re.compile(rb"(\d{3})(?:[ \t]+([^\x00-\x08\x0a-\x1f\x7f]*))?")
@@ -243,11 +243,11 @@ class ScriptResponseReader:
         events: list[ScriptEvent] = []
         if self._head is not None:
             arrived = self._head + octets if self._head else octets
-            end = _END_OF_HEAD.search(arrived, max(0, self._scanned - 3))
+            end = _END_OF_HEAD.search(arrived, max(0, self._scanned - 2))
             if arrived.startswith((b"\n", b"\r\n")):
                 raise RemoteProtocolError("the response begins with an empty line, where header fields were due", 502)
-            # without an end, up to three of the octets may already belong to it
-            if (len(arrived) - 3 if end is None else end.start()) > HEAD_LIMIT_BYTES:
+            # without an end, two of the octets may already belong to it
+            if (len(arrived) - 2 if end is None else end.start()) > HEAD_LIMIT_BYTES:
                 raise RemoteProtocolError(
                     f"no end of the header within {HEAD_LIMIT_BYTES} octets; it begins with {_quoted(arrived)}", 502
                 )
@@ -319,7 +319,7 @@ class ScriptResponseReader:
         status, reason = 0, b""
         # all servers take a status line for a Status field (SEMANTICS 23); of an NPH script it is asked
         if lines[0].startswith(b"HTTP/"):
-            match = _STATUS_LINE.fullmatch(lines[0].rstrip(b"\r"))
+            match = _STATUS_LINE.fullmatch(lines[0].removesuffix(b"\r"))
             if match is None:
                 raise RemoteProtocolError(f"malformed status line: {_quoted(lines[0])}", 502)
             status, reason = int(match[1]), match[2] or b""

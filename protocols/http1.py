@@ -51,6 +51,9 @@ __all__ = [
     "tokeniser",
 ]
 
+MEANINGS = 256
+"""So many status-lines are remembered with one header section."""
+
 _valid_host = Memo(lambda value: grammar.HOST.fullmatch(value) is not None)
 _SLASH = ord("/")
 _AFTER_A_BREACH = "nothing is read after a broken rule"
@@ -316,6 +319,9 @@ class ResponseReader:
             start = (version, status_digits, reason)
             meaning = known.meaning.get(start)
             if meaning is None:
+                if len(known.meaning) >= MEANINGS:  # a reason phrase may be another one every time
+                    known.meaning.clear()
+                    known.derived.clear()
                 meaning = known.meaning[start] = _response_meaning(known, version, int(status_digits), reason or b"")
         except RemoteProtocolError:
             explain_refusal(section, version)

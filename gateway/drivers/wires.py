@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from gateway.drivers.event import EventDriver
 
 HIGH_WATER = 64 * 1024
+JOIN_BYTES = 16 * 1024
+"""Content up to this is copied behind its head, to be one write."""
 READ_BYTES = 64 * 1024
 LINGER_S = 2.0
 """How long octets are read and dropped after a refusal, so that the client can read our answer."""
@@ -111,10 +113,12 @@ class StreamWire(asyncio.Protocol):
         out = end.out
         if out and self.slices is None:
             out = end.outgoing()
-            if len(out) == 1 and type(out[0]) is bytes:
-                transport.write(out[0])
-            else:
+            if type(out[-1]) is not bytes or len(out[-1]) > JOIN_BYTES or len(out) > 2:
                 self._write(out)
+            elif len(out) == 1:
+                transport.write(out[0])
+            else:  # a head and its small content
+                transport.write(b"".join(out))  # type: ignore[arg-type]
         if self.blocked or self.slices is not None:
             if not end.held:
                 self.driver.tell(end, end.unsent, max(transport.get_write_buffer_size(), 1), self.driver.turn.now)
@@ -144,7 +148,7 @@ class StreamWire(asyncio.Protocol):
             self.slices = FileSender(self, piece)
             self.slices.prepare()
             return
-        if sum(map(len, pieces)) > READ_BYTES:
+        if len(pieces) == 1 or sum(map(len, pieces)) > READ_BYTES:
             transport.writelines(pieces)
         else:
             transport.write(b"".join(pieces))

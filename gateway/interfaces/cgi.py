@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from gateway.ends import Close, End, Kill, Launch, Spawn
 from gateway.errors import GatewayError, Side
-from gateway.processes.explain import explain
 from gateway.variables import Variables
 from protocols.cgi import ScriptResponseReader
 from protocols.message import RemoteProtocolError
@@ -33,6 +33,9 @@ EXIT_S = 0.5
 """How long the end of stdout waits for the exit status that tells whether the script was killed."""
 PATH = b"/usr/local/bin:/usr/bin:/bin"
 
+Explain: TypeAlias = Callable[[OSError, Launch], tuple[int, str, str, str]]
+"""Status, cause, detail and remedy of a program that could not be started."""
+
 
 class CgiInterface:
     """One route's scripts."""
@@ -40,9 +43,10 @@ class CgiInterface:
     needs_length = True
     spools = False
 
-    def __init__(self, site: Site, route: Route) -> None:
+    def __init__(self, site: Site, route: Route, explain: Explain) -> None:
         self.site = site
         self.route = route
+        self.explain = explain
         self.variables = Variables(route, site.software, lambda name, value: name + b"=" + value + b"\0")
         self.running = 0
         self.waiting: deque[Exchange] = deque()
@@ -90,7 +94,7 @@ class Script:
     """One process and its three streams: the Call of its exchange, and the Child of its order."""
 
     __slots__ = (
-        "code", "ended_stdout", "exchange", "interface", "pid", "reader", "stderr", "stdin", "stdout", "unwanted",
+        "code", "ended_stdout", "exchange", "interface", "launch", "pid", "reader", "stderr", "stdin", "stdout", "unwanted",
     )  # fmt: skip
 
     def __init__(self, interface: CgiInterface, exchange: Exchange) -> None:
@@ -127,12 +131,10 @@ class Script:
                 arguments = [path]
         if request.length != 0:
             self.stdin = Stdin(self)
+        self.launch = Launch(path, arguments, environment, os.path.dirname(path) or b"/")
         interface.site.turn.orders.append(
-            Spawn(
-                Launch(path, arguments, environment, os.path.dirname(path) or b"/"),
-                self, stdin=self.stdin, stdout=self.stdout, stderr=self.stderr,
-            )
-        )  # fmt: skip
+            Spawn(self.launch, self, stdin=self.stdin, stdout=self.stdout, stderr=self.stderr)
+        )
         exchange.connected(self)
         if self.stdin is not None:
             exchange.pump()
@@ -190,9 +192,7 @@ class Script:
         interface.left()
         if exchange is None:
             return
-        assert exchange.found is not None
-        launch = Launch(exchange.found.place.script_filename, (), {}, b"/")
-        status, cause, detail, remedy = explain(error, launch)
+        status, cause, detail, remedy = interface.explain(error, self.launch)
         exchange.call = None
         exchange.failed(GatewayError(status, cause, detail, remedy, retry_after_s=5 if status == 503 else 0))
 

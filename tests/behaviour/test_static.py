@@ -60,7 +60,7 @@ def test_a_large_file_on_a_kept_connection(site: Any) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/none", "/.secret", "/away", "/fifo", "/list/", "/index.html/x", "/..%2fsecret", "/sub%2findex.html", "/%2e%2e%5csecret"],
+    ["/none", "/.secret", "/away", "/fifo", "/list/", "/index.html/x", "/..%2fsecret", "/sub%2findex.html", "/%5csecret"],
 )
 def test_what_is_not_served(site: Any, path: str) -> None:
     response = get(site, path)

@@ -253,7 +253,7 @@ values = st.one_of(
 )
 sections = st.lists(st.tuples(st.one_of(names, known_names), values), max_size=8)
 environments = st.lists(
-    st.tuples(st.sampled_from([b"HTTP_X_A", b"SERVER_NAME", b"PATH_INFO", b"REMOTE_ADDR", b"OWN", b"REDIRECT_STATUS"]), values),
+    st.tuples(st.sampled_from([b"HTTP_X_A", b"SERVER_NAME", b"PATH_INFO", b"REMOTE_ADDR", b"OWN"]), values),
     max_size=4,
     unique_by=lambda pair: pair[0],
 )  # fmt: skip
@@ -364,7 +364,9 @@ def test_a_document_without_content() -> None:
 # 22, 84: redirects
 
 
-@pytest.mark.parametrize("head", [b"Location: /x?y", b"location:/x?y\r", b"Location: \t/x?y \t", b"Connection: close\nLocation: /x?y"])
+@pytest.mark.parametrize(
+    "head", [b"Location: /x?y", b"location:/x?y\r", b"Location: \t/x?y \t", b"Connection: close\nLocation: /x?y"]
+)
 def test_22_a_local_redirect(head: bytes) -> None:
     assert read(head + b"\n\n") == [LocalRedirect(b"/x?y"), END]
 
@@ -417,7 +419,7 @@ def test_23_status(line: bytes, status: int, reason: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"0", b"99", b"100", b"103 Early Hints", b"199", b"600", b"999", b"1000", b"OK", b"20", b"+20", b"200OK", b"2e2"]
+    "value", [b"", b"0", b"99", b"100", b"103 Early Hints", b"199", b"600", b"1000", b"OK", b"20", b"+20", b"200OK", b"2e2"]
 )  # fmt: skip
 def test_23_a_status_that_is_none(value: bytes) -> None:
     assert "tatus" in broken(b"Status: " + value + b"\n\n")
@@ -443,7 +445,7 @@ def test_24_line_ends_may_be_mixed() -> None:
 @pytest.mark.parametrize(
     "line",
     [b" folded", b"\tfolded", b"X : y", b"X y", b": y", b"X\xe4: y", b"X[: y", b"<html>", b"X: a\0b", b"X: a\rb", b"X: \x7f",
-     b"X: a\x1bb", b"\r", b"HTTP/1.1 200 OK"],
+     b"X: a\x1bb", b"X: y\r\r", b"HTTP/1.1 200 OK"],
 )  # fmt: skip
 def test_24_86_a_line_that_is_no_field(line: bytes) -> None:
     assert "malformed header field" in broken(b"Content-Type: t\n" + line + b"\n\nbody")
@@ -518,7 +520,7 @@ def test_26_several_set_cookie_keep_their_order() -> None:
 
 
 def test_88_validators_and_ranges_pass_untouched() -> None:
-    found = response(b"Status: 206 Partial Content\nETag: W/\"x\"\nContent-Range: bytes 0-4/9\nContent-Length: 5\n\nhello")
+    found = response(b'Status: 206 Partial Content\nETag: W/"x"\nContent-Range: bytes 0-4/9\nContent-Length: 5\n\nhello')
     assert (found.status, found.length) == (206, 5)
     assert found.fields == [(b"ETag", b'W/"x"'), (b"Content-Range", b"bytes 0-4/9")]
 
@@ -546,7 +548,8 @@ def test_27_204_and_304_have_no_content(status: bytes) -> None:
 
 
 def test_27_88_304_tells_the_length_of_what_it_stands_for() -> None:
-    assert response(b"Status: 304\nContent-Length: 5\nETag: \"x\"\n\n").fields == [(b"ETag", b'"x"'), (b"Content-Length", b"5")]
+    found = response(b'Status: 304\nContent-Length: 5\nETag: "x"\n\n')
+    assert found.fields == [(b"ETag", b'"x"'), (b"Content-Length", b"5")]
     assert response(b"Status: 204\nContent-Length: 5\n\n").fields == []
 
 
@@ -563,14 +566,17 @@ def test_28_nph_needs_neither_content_type_nor_anything_else() -> None:
     assert response(b"HTTP/1.1 404 Gone\n\n", nph=True).status == 404
 
 
-@pytest.mark.parametrize("output", [b"Content-Type: t\n\n", b"Status: 200\n\n", b"HTTP/1.1 100 Continue\n\n", b"HTTP/2 200\nX Y\n\n"])
+@pytest.mark.parametrize(
+    "output", [b"Content-Type: t\n\n", b"Status: 200\n\n", b"HTTP/1.1 100 Continue\n\n", b"HTTP/2 200\nX Y\n\n"]
+)
 def test_28_nph_without_one(output: bytes) -> None:
     broken(output, nph=True)
 
 
 def test_28_nph_keeps_its_framing() -> None:
     assert "before its Content-Length" in broken(b"HTTP/1.1 200 OK\nContent-Length: 9\n\nhello", nph=True)
-    assert read(b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n5\r\nhello\r\n0\r\n\r\n", nph=True)[1:] == [Content(b"hello"), END]
+    chunked = b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n1\r\nx\r\n0\r\n\r\n"
+    assert read(chunked, nph=True)[1:] == [Content(b"x"), END]
 
 
 # 83, 85, 86
@@ -588,7 +594,7 @@ def test_83_each_at_most_once(name: bytes) -> None:
 
 
 def test_85_chunked_content_is_decoded() -> None:
-    assert content(b"Content-Type: t\nTransfer-Encoding: chunked\n\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nT: z\r\n\r\n") == b"hello"
+    assert content(b"Status: 200\nTransfer-Encoding: chunked\n\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nT: z\r\n\r\n") == b"hello"
     # RFC 9112 6.3: the length that stands beside it means nothing
     assert content(b"Content-Type: t\nTransfer-Encoding: Chunked\nContent-Length: 2\n\n5\r\nhello\r\n0\r\n\r\n") == b"hello"
 
@@ -613,8 +619,9 @@ def test_85_bad_chunks_are_refused(rest: bytes) -> None:
 
 def test_86_the_header_is_bounded() -> None:
     line = b"Content-Type: "
-    exact = line + b"x" * (cgi.HEAD_LIMIT_BYTES - len(line))
-    for end in (b"\n\n", b"\r\n\r\n", b"\r\n\n"):
+    for end in (b"\n\n", b"\r\n\r\n", b"\r\n\n", b"\n\r\n"):
+        # all before the last line feed but one counts
+        exact = line + b"x" * (cgi.HEAD_LIMIT_BYTES - len(line) - end.startswith(b"\r"))
         assert response(exact + end).status == 200
         for cut in range(1, len(end)):
             assert response(exact + end[:cut], end[cut:]).status == 200
@@ -629,10 +636,12 @@ def test_86_the_lines_are_counted() -> None:
 
 
 def test_86_memory_is_bounded_while_no_header_ends() -> None:
+    line = b"X: " + b"y" * 4092 + b"\n"
     reader = ScriptResponseReader()
+    for _ in range(cgi.HEAD_LIMIT_BYTES // len(line)):
+        assert reader.receive(line) == []
     with pytest.raises(RemoteProtocolError):
-        for _ in range(20):
-            reader.receive(b"X: " + b"y" * 4094 + b"\n")
+        reader.receive(line)
 
 
 # 87: every cut
@@ -661,8 +670,9 @@ def test_87_cut_at_every_octet(output: bytes, method: bytes) -> None:
 
 lines = st.one_of(
     st.sampled_from(
-        [b"Content-Type: t", b"Status: 200", b"Status: 204", b"Location: /x", b"Location: http://h/", b"X: y", b"X : y", b"HTTP/1.1 200 OK",
-         b"Content-Length: 3", b"Transfer-Encoding: chunked", b"Connection: close", b" folded", b"", b"\r", b"nonsense"]
+        [b"Content-Type: t", b"Status: 200", b"Status: 204", b"Location: /x", b"Location: http://h/", b"X: y",
+         b"X : y", b"HTTP/1.1 200 OK", b"Content-Length: 3",
+         b"Transfer-Encoding: chunked", b"Connection: close", b" folded", b"", b"\r", b"nonsense"]
     ),
     st.binary(max_size=12),
 )  # fmt: skip
@@ -780,7 +790,9 @@ def test_an_encoded_head_begins_with_its_status() -> None:
     assert encode_head(200, b"Fine", []) == b"Status: 200 Fine\r\n\r\n"
 
 
-@pytest.mark.parametrize("line", [(b"X", b"a\nb"), (b"X", b"a\rb"), (b"X", b"a\0b"), (b"X\n", b""), (b"X", b"\r\nStatus: 200")])
+@pytest.mark.parametrize(
+    "line", [(b"X", b"a\nb"), (b"X", b"a\rb"), (b"X", b"a\0b"), (b"X\n", b""), (b"X", b"\r\nStatus: 200")]
+)
 def test_86_a_line_that_would_break_the_head_is_our_defect(line: FieldLine) -> None:
     with pytest.raises(LocalProtocolError):
         encode_head(200, b"", [line])
@@ -788,7 +800,7 @@ def test_86_a_line_that_would_break_the_head_is_our_defect(line: FieldLine) -> N
         encode_head(200, line[0] + line[1], [])
 
 
-field_values = st.text(string.ascii_letters + " \t;=\"\u00e4", max_size=10).map(lambda value: value.strip(" \t").encode())
+field_values = st.text(string.ascii_letters + ' \t;="\u00e4', max_size=10).map(lambda value: value.strip(" \t").encode())
 
 
 @given(

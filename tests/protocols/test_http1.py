@@ -634,3 +634,27 @@ def test_a_trailer_that_would_break_the_stream_is_not_written(trailer: FieldLine
     writer.head(b"POST", b"/", [HOST], None)
     with pytest.raises(LocalProtocolError):
         writer.end([trailer])
+
+
+def test_a_section_that_comes_again_does_not_tell_the_host_of_an_absolute_form_target() -> None:
+    """What is derived from a section is shared, so a message with another host than the section's has no share."""
+    section = b" HTTP/1.1\r\nHost: shared\r\n\r\n"
+    plain, absolute = (
+        RequestReader(tokeniser()).receive(b"GET " + target + section)[0] for target in (b"/", b"http://other/")
+    )
+    assert isinstance(plain, Request) and isinstance(absolute, Request)
+    assert (plain.host, absolute.host) == (b"shared", b"other")
+    assert plain.derived is not None
+    assert absolute.derived is None
+
+
+def test_what_is_derived_from_one_section_stays_bounded() -> None:
+    reader = ResponseReader(tokeniser())
+    derived = None
+    for number in range(1000):
+        reader.expect(b"GET")
+        response = reader.receive(b"HTTP/1.1 200 Try %d\r\nContent-Length: 0\r\nX-Bounded: 1\r\n\r\n" % number)[0]
+        assert isinstance(response, Response) and response.derived is not None
+        derived = response.derived
+        derived[number] = number
+        assert len(derived) <= 256

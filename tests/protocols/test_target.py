@@ -43,9 +43,7 @@ def test_absolute_form() -> None:
     assert (target.authority, target.raw_path) == (b"example.org:8080", b"/b?q")
 
 
-@pytest.mark.parametrize(
-    ("raw", "raw_path"), [(b"http://h", b"/"), (b"HTTP://h?q", b"/?q"), (b"https://[::1]:1/x", b"/x")]
-)
+@pytest.mark.parametrize(("raw", "raw_path"), [(b"http://h", b"/"), (b"HTTP://h?q", b"/?q"), (b"https://[::1]:1/x", b"/x")])
 def test_absolute_form_has_a_path_for_upstreams(raw: bytes, raw_path: bytes) -> None:
     assert parse(b"GET", raw).raw_path == raw_path
 
@@ -186,8 +184,7 @@ def test_an_upstream_that_decodes_by_itself_finds_the_routers_path(raw: bytes) -
 def test_a_normalised_path_has_nothing_left_to_normalise(raw: bytes) -> None:
     try:
         path = path_of(raw)
-    except RemoteProtocolError as error:
-        assert error.status == 400
+    except RemoteProtocolError:
         return
     assert path.startswith(b"/")
     assert not {b".", b".."} & set(path.split(b"/"))
@@ -213,8 +210,8 @@ def test_arbitrary_octets_are_a_target_or_refused(raw: bytes, method: bytes) -> 
     for octets in (raw, b"/" + raw, b"http://h/" + raw):
         try:
             target = parse(method, octets)
-        except RemoteProtocolError as error:
-            assert error.status == 400
+        except RemoteProtocolError:
+            assert refused(octets, method)
         else:
             assert b"\0" not in target.path
 
@@ -279,7 +276,13 @@ def test_the_parts_are_the_whole(parts: list[bytes]) -> None:
 
 @pytest.mark.parametrize(
     ("info", "root", "translated"),
-    [(b"/x", b"/srv", b"/srv/x"), (b"/x", b"/srv/", b"/srv/x"), (b"/x", b"/", b"/x"), (b"", b"/srv", b""), (b"/x", b"", b"")],
+    [
+        (b"/x", b"/srv", b"/srv/x"),
+        (b"/x", b"/srv/", b"/srv/x"),
+        (b"/x", b"/", b"/x"),
+        (b"", b"/srv", b""),
+        (b"/x", b"", b""),
+    ],
 )
 def test_path_translated_needs_both(info: bytes, root: bytes, translated: bytes) -> None:
     assert Place(b"/s", info, b"", root).path_translated == translated
