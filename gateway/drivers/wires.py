@@ -113,12 +113,11 @@ class StreamWire(asyncio.Protocol):
         out = end.out
         if out and self.slices is None:
             out = end.outgoing()
-            if type(out[-1]) is not bytes or len(out[-1]) > JOIN_BYTES or len(out) > 2:
+            first, last = out[0], out[-1]
+            if type(first) is not bytes or type(last) is not bytes or len(last) > JOIN_BYTES or len(out) > 2:
                 self._write(out)
-            elif len(out) == 1:
-                transport.write(out[0])
-            else:  # a head and its small content
-                transport.write(b"".join(out))  # type: ignore[arg-type]
+            else:  # mostly a head, or a head and its small content
+                transport.write(first if len(out) == 1 else first + last)
         if self.blocked or self.slices is not None:
             if not end.held:
                 self.driver.tell(end, end.unsent, max(transport.get_write_buffer_size(), 1), self.driver.turn.now)
