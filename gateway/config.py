@@ -225,13 +225,13 @@ class _Reader:
             at = f"{where}.{name}"
             if key is None:
                 self.wrong("no such key", at, value, ", ".join(by_name), nearest(name, by_name))
-            if key.later:
-                self.wrong(key.later, at, value)
             if interface is not None and interface not in key.interfaces:
                 self.wrong(
                     f"means nothing for interface {interface!r}", at, value,
                     "for " + ", ".join(key.interfaces),
                 )  # fmt: skip
+            if key.later:
+                self.wrong(key.later, at, value)
         found: dict[str, Any] = {}
         for key in known:
             if key.parse is None:
@@ -268,6 +268,9 @@ class _Reader:
             self.user(found["user"], "server.user")
         if table.get("listen") is None:
             found["listen"] = tuple(parse_listen(text) for text in found["listen"])
+        found["listen"] = tuple(
+            self.address(one, "server.listen") if isinstance(one, Address) else one for one in found["listen"]
+        )
         return Server(
             trusted_proxies=tuple(networks), grace_s=found.pop("grace"), limits=Limits(**limits),
             timeouts=Timeouts(**{name + "_s": value or float("inf") for name, value in timeouts.items()}), **found,
@@ -281,8 +284,23 @@ class _Reader:
             self.wrong("is not allowed", "log.format", found["format"], str(error))
         for name in ("access", "error"):
             if found[name] not in (None, "-", "syslog"):
-                found[name] = os.path.join(self.directory, found[name])
+                path = os.path.join(self.directory, found[name])
+                if os.path.isdir(path) or not os.path.isdir(os.path.dirname(path)):
+                    self.wrong("cannot be written", f"log.{name}", found[name],
+                               "a file in a directory that exists, relative to the config file")  # fmt: skip
+                found[name] = path
         return Log(**found)
+
+    def address(self, address: Address, key: str) -> Address:
+        """The path of a unix socket is relative to the file, too."""
+        if not address.path or os.path.isabs(address.path):
+            return address
+        path = os.path.join(self.directory, address.path)
+        try:
+            keys.check_unix_path(path)
+        except ValueError as error:
+            self.wrong("is not allowed", key, str(address), str(error))
+        return Address(path=path)
 
     def user(self, name: str, key: str) -> None:
         try:
@@ -342,11 +360,12 @@ class _Reader:
         where = f"routes[{number + 1}]"
         interface = table.get("interface")
         if interface is None:
+            self.values(table, keys.ROUTE, where)  # a misspelt key is the likelier mistake
             self.wrong("`interface` is missing", where, allowed=" | ".join(keys.INTERFACES))
         if interface not in keys.INTERFACES:
             near = "fastcgi" if interface == "fcgi" else nearest(str(interface), keys.INTERFACES)
             self.wrong("no such interface", f"{where}.interface", interface, " | ".join(keys.INTERFACES), near)
-        if table.get("multiplex") is False:
+        if interface == "fastcgi" and table.get("multiplex") is False:
             table = {name: value for name, value in table.items() if name != "multiplex"}
         found = self.values(table, keys.ROUTE, where, interface)
         if found["path"] is None:
@@ -361,13 +380,16 @@ class _Reader:
             self.table(table.get("limits", {}), f"{where}.limits"), keys.ROUTE_LIMITS, f"{where}.limits", interface
         )
         self.target(found, where, interface, apps)
+        match = self.match(found["path"], f"{where}.path")
+        if found["strip_prefix"] and match.kind is not Kind.PREFIX:
+            self.wrong(f"there is no prefix to strip from {found['path']!r}", f"{where}.strip_prefix", True)
         return Route(
-            number=number, line=find_line(self.source, where), path=found["path"],
-            match=self.match(found["path"], f"{where}.path"), interface=interface,
-            hosts=tuple(host.lower().encode() for host in found["hosts"]),
+            number=number, line=find_line(self.source, where), path=found["path"], match=match, interface=interface,
+            hosts=tuple(host.encode() for host in found["hosts"]),
             methods=frozenset(method.encode() for method in found["methods"]),
             root=self.root(found["root"], where), script=self.script(found["script"], where),
-            addresses=found["address"], app=found["app"], environment=found["environment"],
+            addresses=tuple(self.address(one, f"{where}.address") for one in found["address"]),
+            app=found["app"], environment=found["environment"],
             connect_s=timeouts["connect"], response_s=timeouts["response"],
             read_s=timeouts["response"] if timeouts["read"] is None else timeouts["read"], total_s=timeouts["total"],
             content_limit=server.limits.content if limits["content"] is None else limits["content"],
@@ -398,13 +420,15 @@ class _Reader:
                        f"interface = {apps[app].interface!r} for this route, or another app")  # fmt: skip
 
     def match(self, path: str, key: str) -> Match:
-        if path.startswith("=/"):
-            return Match(Kind.EXACT, os.fsencode(path[1:]))
+        allowed = 'a prefix "/app/", "=/exact" or "*.php"'
         if path.startswith("*.") and "/" not in path and len(path) > 2:
             return Match(Kind.SUFFIX, os.fsencode(path[1:]))
-        if path.startswith("/") and "*" not in path and "//" not in path and "/../" not in path + "/":
-            return Match(Kind.PREFIX, os.fsencode(path))
-        self.wrong("is not allowed", key, path, 'a prefix "/app/", "=/exact" or "*.php"')
+        kind, value = (Kind.EXACT, path[1:]) if path.startswith("=") else (Kind.PREFIX, path)
+        if not value.startswith("/") or "*" in value:
+            self.wrong("is not allowed", key, path, allowed)
+        if re.search(r"//|/\.\.?(/|$)|[?#]|%[0-9A-Fa-f]{2}", value):
+            self.wrong("never matches: paths are compared decoded, normalised and without query", key, path)
+        return Match(kind, os.fsencode(value))
 
     def root(self, root: str | None, where: str) -> bytes | None:
         if root is None:

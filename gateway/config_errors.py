@@ -10,6 +10,9 @@ import difflib
 import re
 from collections.abc import Iterable
 
+SHOWN = 80
+"""Characters of a value that a message quotes."""
+
 
 class ConfigError(Exception):
     """One mistake. `str()` is the message for a terminal, without a line end."""
@@ -39,13 +42,18 @@ class ConfigError(Exception):
         text = f"{place}: "
         if self.key:
             text += f"{self.key}"
-            text += f" = {self.value!r}: " if self.value is not None else ": "
+            text += f" = {_short(self.value)}: " if self.value is not None else ": "
         text += self.problem
         if self.nearest:
             text += f"; did you mean {self.nearest!r}?"
         if self.allowed:
             text += f"\n  allowed: {self.allowed}"
         return text
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= SHOWN else shown[: SHOWN - 3] + "..."
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -67,7 +75,7 @@ def find_line(text: str, key: str) -> int | None:
     best: int | None = None
     counts: dict[str, int] = {}
     here: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         table = _TABLE.match(line)
         if table:
             name = table[2].replace('"', "").replace("'", "")

@@ -18,16 +18,20 @@ INTERFACES = ("cgi", "fastcgi", "scgi", "http", "static")
 GATEWAY = ("cgi", "fastcgi", "scgi", "http")
 UNIX_PATH_BYTES = 107
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) *([KMGT]i?B|B)?", re.IGNORECASE)
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
           "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}  # fmt: skip
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) *(ms|s|m|h|d)?")
+_LARGEST = 1 << 62
+"""No size or duration is larger: the driver and the file system take it as 64 bits."""
+_HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]+\]")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DURATIONS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def size(value: Any) -> int:
     """Octets of "8KiB", "1MB", 512."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST:
         return value
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
@@ -37,7 +41,7 @@ def size(value: Any) -> int:
 
 def duration(value: Any) -> float:
     """Seconds of "10s", "500ms", "5m", 2.5; 0 for no bound."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LARGEST:
         return float(value)
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
@@ -47,40 +51,93 @@ def duration(value: Any) -> float:
 
 def address(value: Any) -> Address:
     """ "127.0.0.1:9000", "[::1]:9000", "name:9000", "unix:/path"."""
-    allowed = '"127.0.0.1:9000", "[::1]:9000", "name:9000", "unix:/path/to.sock"'
-    if not isinstance(value, str):
-        raise ValueError(allowed)
+    found = _address(value)
+    if not found.path and not (found.host and found.port):
+        raise ValueError(_ADDRESSES + ": a worker has a host and a port")
+    return found
+
+
+_ADDRESSES = '"127.0.0.1:9000", "[::1]:9000", "name:9000", "unix:/path/to.sock"'
+
+
+def _address(value: Any) -> Address:
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError(_ADDRESSES)
     if value.startswith("unix:"):
         path = value.removeprefix("unix:")
         if not path:
-            raise ValueError(allowed)
-        length = len(path.encode("utf-8", "surrogateescape"))
-        if length > UNIX_PATH_BYTES:
-            raise ValueError(f"a path of at most {UNIX_PATH_BYTES} octets for a unix socket, this one has {length}")
+            raise ValueError(_ADDRESSES)
+        check_unix_path(path)
         return Address(path=path)
     host, colon, port = value.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise ValueError(allowed + "; an IPv6 address stands in brackets")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(allowed)
+        raise ValueError(_ADDRESSES + "; an IPv6 address stands in brackets")
+    if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+        raise ValueError(_ADDRESSES)
     return Address(host, int(port))
+
+
+def check_unix_path(path: str) -> None:
+    """Raises ValueError for more octets than a socket's name has room for (SEMANTICS 97)."""
+    length = len(path.encode("utf-8", "surrogateescape"))
+    if length > UNIX_PATH_BYTES:
+        raise ValueError(f"a path of at most {UNIX_PATH_BYTES} octets for a unix socket, this one has {length}: {path}")
 
 
 def listen(value: Any) -> Address | int:
     """Like an address; ":8000" is all addresses of the machine, "fd:3" a socket that listens already."""
-    if isinstance(value, str) and value.startswith("fd:") and value[3:].isdigit():
+    if isinstance(value, str) and re.fullmatch("fd:[0-9]{1,6}", value):
         return int(value[3:])
     try:
-        return address(value)
+        return _address(value)
     except ValueError as error:
         raise ValueError(f'{error}, ":8000" for all addresses, "fd:3" for a socket handed over') from None
 
 
 def text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError("a text in quotes")
+    return value
+
+
+def host(value: Any) -> str:
+    """A host that a route is for; compared without port, in lower case."""
+    if not isinstance(value, str) or not _HOST.fullmatch(value):
+        raise ValueError('whole names without port, as a client sends them: "example.org", "[::1]"')
+    return value.lower()
+
+
+def upstream_host(value: Any) -> str:
+    """What the upstream gets as Host."""
+    if not isinstance(value, str) or not _HOST.fullmatch(re.sub(":[0-9]{1,5}$", "", value)):
+        raise ValueError('"client", "upstream", or a host: "example.org", "example.org:8080"')
+    return value
+
+
+def method(value: Any) -> str:
+    """A method; its case counts (RFC 9110 9.1)."""
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise ValueError('methods: "GET", "POST"')
+    if value != value.upper() and value.upper() in _METHODS:
+        raise ValueError(f'"{value.upper()}": the case of a method counts')
+    return value
+
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH")
+
+
+def file_name(value: Any) -> str:
+    """The name of a file in a directory, not hidden."""
+    if not isinstance(value, str) or not value or value.startswith(".") or "/" in value or "\0" in value:
+        raise ValueError('names of files, without a path: "index.php"')
+    return value
+
+
+def suffix(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"\.[^/\0]+", value):
+        raise ValueError('a suffix with its dot: ".php"')
     return value
 
 
@@ -191,8 +248,8 @@ LOG = (
 ROUTE = (
     Key("path", text, None, 'a prefix at a segment boundary; "=/exact"; "*.php" by suffix', example='"/"'),
     Key("interface", choice(*INTERFACES), None, "cgi | fastcgi | scgi | http | static", example='"cgi"'),
-    Key("hosts", many(text), (), "only for these hosts, compared without port", example='["example.org"]'),
-    Key("methods", many(text), (), "only these methods (405 for others)", example='["GET", "HEAD"]'),
+    Key("hosts", many(host), (), "only for these hosts, compared without port", example='["example.org"]'),
+    Key("methods", many(method), (), "only these methods (405 for others)", example='["GET", "HEAD"]'),
     Key("root", text, None, "a directory: of scripts (cgi), of files (static), the document root (fastcgi, scgi)",
         ("cgi", "static", "fastcgi", "scgi"), example='"public"'),
     Key("script", text, None, "one program for all paths below", ("cgi",), example='"hello.cgi"'),
@@ -203,9 +260,9 @@ ROUTE = (
         example='{ NAME = "value" }'),
     Key("timeouts", None, None, "{ connect, response, read, total }", GATEWAY, example='{ response = "60s" }'),
     Key("limits", None, None, "{ content }", example='{ content = "1GiB" }'),
-    Key("index", many(text), (), "names tried for a directory", ("fastcgi", "scgi", "cgi", "static"),
+    Key("index", many(file_name), (), "names tried for a directory", ("fastcgi", "scgi", "cgi", "static"),
         example='["index.php"]'),
-    Key("split", text, None, "SCRIPT_FILENAME ends after this suffix, the rest is PATH_INFO; the file must exist",
+    Key("split", suffix, None, "SCRIPT_FILENAME ends after this suffix, the rest is PATH_INFO; the file must exist, no other is run",
         ("fastcgi", "scgi", "cgi"), example='".php"'),
     Key("authorization", boolean, False, "whether HTTP_AUTHORIZATION is passed", ("cgi", "fastcgi", "scgi"),
         example="false"),
@@ -223,7 +280,7 @@ ROUTE = (
     Key("request_buffering", boolean, True, "false: content is streamed as it comes", ("fastcgi", "http"),
         example="true"),
     Key("strip_prefix", boolean, False, "whether the upstream sees the path without `path`", ("http",), example="false"),
-    Key("host", text, "client", 'Host that the upstream sees: "client", "upstream", or a name', ("http",),
+    Key("host", upstream_host, "client", 'Host that the upstream sees: "client", "upstream", or a name', ("http",),
         example='"client"'),
     Key("websocket", boolean, True, "whether Upgrade is passed", ("http",), example="true"),
     Key("balance", choice("least-outstanding", "round-robin"), "least-outstanding",

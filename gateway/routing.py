@@ -5,7 +5,8 @@ and a file that does not exist is never handed to a worker.
 Must never know: interfaces' code, connections. Next: `exchange.py`, which asks; `protocols/target.py`.
 
 Which route is more specific: an exact path, then a suffix, then the longest prefix. A route that
-names the request's host comes before one that names none.
+names the request's host comes before one that names none. Where a route has a suffix (`split`, or a
+`path` such as `*.php`), only files that end with it are ever run by it or handed to its worker.
 """
 
 from __future__ import annotations
@@ -52,8 +53,10 @@ class Router:
         if entry is None:
             entry = self._look_up(method, host, raw_target)
         target, routes, found = entry
-        if self._indexes and target.path.endswith(b"/"):
-            routes = self.candidates(host, target)
+        if self._indexes and target.path.endswith(b"/"):  # an index file may have come or gone since
+            routes, found = self.candidates(host, target), None
+            if not routes:
+                raise self._no_route(host, target)
         route = routes[0]
         if route.methods and method not in route.methods:
             for route in routes:
@@ -73,23 +76,27 @@ class Router:
             raise GatewayError(501, "connect", "CONNECT is for forward proxies", side=Side.CLIENT)
         routes = self.candidates(host, target)
         if not routes:
-            if any(route.hosts for route in self.routes) and not self.candidates(b"", target, any_host=True):
-                raise GatewayError(404, "no-route", f"no route for {_text(target.path)}", side=Side.CLIENT)
-            if any(route.hosts for route in self.routes):
-                raise GatewayError(
-                    421, "no-host", f"no route for host {_text(host)}", "add it to `hosts` of a route", side=Side.CLIENT
-                )
-            raise GatewayError(404, "no-route", f"no route for {_text(target.path)}", side=Side.CLIENT)
+            raise self._no_route(host, target)
         route = routes[0]
         found = None
         if route.root is None and route.interface != "static":  # the file system has no say
-            found = self._find(route, target)
+            try:
+                found = self._find(route, target)
+            except GatewayError:  # another route may take this method: `resolve` tells
+                pass
         entry = (target, routes, found)
-        if len(raw) + len(host) <= CACHE_BYTES:
+        if len(raw) + len(host) <= CACHE_BYTES and target.form is not Form.ASTERISK:  # "*" depends on the method
             if len(self._cache) >= CACHE_ENTRIES:
                 self._cache.clear()
             self._cache[host, raw] = entry
         return entry
+
+    def _no_route(self, host: bytes, target: Target) -> GatewayError:
+        if any(route.hosts for route in self.routes) and self.candidates(b"", target, any_host=True):
+            return GatewayError(
+                421, "no-host", f"no route for host {_text(host)}", "add it to `hosts` of a route", side=Side.CLIENT
+            )
+        return GatewayError(404, "no-route", f"no route for {_text(target.path)}", side=Side.CLIENT)
 
     def candidates(self, host: bytes, target: Target, *, any_host: bool = False) -> list[Route]:
         """The routes that match, the best first; methods are not looked at."""
@@ -120,11 +127,26 @@ def _rank(route: Route) -> tuple[bool, int, int, int]:
 
 
 def _has_index(route: Route, path: bytes) -> bool:
-    """Whether the path is a directory that one of the route's `index` files stands for."""
+    """Whether the path is a directory that an `index` file with the route's suffix stands for."""
     if not path.endswith(b"/"):
         return False
-    directory = (route.root or b"").rstrip(b"/") + path
-    return any(name.endswith(route.match.value) and _mode(directory + name) is not None for name in route.index)
+    try:
+        name = _index(route, (route.root or b"").rstrip(b"/") + path.rstrip(b"/"))
+    except GatewayError:
+        return False
+    return name.endswith(route.match.value)
+
+
+def _index(route: Route, directory: bytes) -> bytes:
+    """The first of the route's `index` files that is there; b"" for none."""
+    return next((name for name in route.index if _mode(directory + b"/" + name) is not None), b"")
+
+
+def _suffix(route: Route) -> bytes | None:
+    """What files that this route runs end with; None where any may run."""
+    if route.split is not None:
+        return route.split
+    return route.match.value if route.match.kind is Kind.SUFFIX else None
 
 
 def host_name(host: bytes) -> bytes:
@@ -161,8 +183,9 @@ def locate(route: Route, target: Target) -> Found:
     if not root:
         if route.match.kind is Kind.PREFIX:
             return Found(route, target, Place(prefix, rest))
-        split = split_suffix(path, route.split or route.match.value)
-        name, rest = split if split is not None and route.match.kind is Kind.SUFFIX else (path, b"")
+        suffix = _suffix(route)
+        split = split_suffix(path, suffix) if suffix is not None else None
+        name, rest = split if split is not None else (path, b"")
         return Found(route, target, Place(name, rest))
     if route.interface == "cgi":
         return _locate_script(route, target, prefix, rest)
@@ -171,8 +194,7 @@ def locate(route: Route, target: Target) -> Found:
 
 def _locate_script(route: Route, target: Target, prefix: bytes, rest: bytes) -> Found:
     """The first file along the path, below a directory of scripts."""
-    root = route.root or b""
-    filename = root
+    filename = (route.root or b"").rstrip(b"/")
     segments = rest.split(b"/")[1:]
     for number, segment in enumerate(segments):
         if not segment:
@@ -186,11 +208,11 @@ def _locate_script(route: Route, target: Target, prefix: bytes, rest: bytes) -> 
             continue
         script = prefix + b"/" + b"/".join(segments[: number + 1])
         return _script(route, target, script, target.path[len(script) :], filename)
-    for name in route.index:
-        if _mode(filename + b"/" + name) is not None:
-            if not target.path.endswith(b"/"):
-                return _with_slash(route, target)
-            return _script(route, target, target.path + name, b"", filename + b"/" + name)
+    name = _index(route, filename)
+    if name:
+        if not target.path.endswith(b"/"):
+            return _with_slash(route, target)
+        return _script(route, target, target.path + name, b"", filename + b"/" + name)
     raise GatewayError(
         403,
         "directory",
@@ -204,6 +226,9 @@ def _script(route: Route, target: Target, script: bytes, info: bytes, filename: 
     mode = _mode(filename) or 0
     if not stat.S_ISREG(mode):
         raise GatewayError(403, "not-a-file", f"{_text(filename)} is no regular file", side=Side.CLIENT)
+    suffix = _suffix(route)
+    if suffix is not None and not filename.endswith(suffix):
+        raise _missing(target, f"{_text(filename)} does not end with {_text(suffix)}: this route does not run it")
     _check_links(route, filename)
     if not mode & 0o111:
         raise GatewayError(
@@ -215,30 +240,39 @@ def _script(route: Route, target: Target, script: bytes, info: bytes, filename: 
 
 def _locate_document(route: Route, target: Target, prefix: bytes, rest: bytes) -> Found:
     """A file below the document root of a worker such as php-fpm: it has to exist (SEMANTICS 16)."""
-    root = route.root or b""
-    relative, info = rest, b""
-    if route.split is not None:
-        split = split_suffix(rest, route.split)
-        if split is not None:
-            relative, info = split
+    root = (route.root or b"").rstrip(b"/")
+    suffix = _suffix(route)
+    whole = Found(route, target, Place(prefix, rest, b"", route.root or b""))
+    """For a worker that maps paths itself (a front controller): all below the prefix is PATH_INFO."""
+    if suffix is None and not route.index:
+        return whole
+    split = split_suffix(rest, suffix) if suffix is not None else None
+    relative, info = split if split is not None else (rest, b"")
     for segment in relative.split(b"/"):
         _refuse_hidden(segment, target)
-    filename = root.rstrip(b"/") + relative
+    filename = root + relative
     mode = _mode(filename.rstrip(b"/") or b"/")
-    if mode is not None and stat.S_ISDIR(mode):
-        for name in route.index:
-            if _mode(filename.rstrip(b"/") + b"/" + name) is not None:
-                if not target.path.endswith(b"/"):
-                    return _with_slash(route, target)
-                relative = relative.rstrip(b"/") + b"/" + name
-                return Found(route, target, Place(prefix + relative, info, root.rstrip(b"/") + relative, root))
-        raise _missing(target, f"{_text(filename)} is a directory, and none of `index` is in it")
-    if route.split is not None:
-        if mode is None or not stat.S_ISREG(mode) or filename.endswith(b"/"):
-            raise _missing(target, f"there is no file {_text(filename)}")
-        return Found(route, target, Place(prefix + relative, info, filename, root))
-    # without `split` the worker maps paths itself (a front controller): all below the prefix is PATH_INFO
-    return Found(route, target, Place(prefix, rest, b"", root))
+    if mode is not None and stat.S_ISDIR(mode) and not info.strip(b"/"):
+        name = _index(route, filename.rstrip(b"/"))
+        if not name and suffix is None:
+            return whole
+        if not name:
+            raise _missing(target, f"{_text(filename)} is a directory, and none of `index` is in it")
+        if not target.path.endswith(b"/"):
+            return _with_slash(route, target)
+        relative, info = relative.rstrip(b"/") + b"/" + name, b""
+        filename, mode = root + relative, _mode(root + relative)
+    elif suffix is None:
+        return whole
+    if mode is None or not stat.S_ISREG(mode):
+        raise _missing(target, f"there is no file {_text(filename)}")
+    if suffix is not None and not filename.endswith(suffix):
+        # a worker such as php-cgi runs whatever it is given: an uploaded picture, too
+        raise _missing(
+            target, f"{_text(filename)} does not end with {_text(suffix)}: this route does not hand it over",
+            "give files that are sent as they are a route with interface = \"static\"",
+        )  # fmt: skip
+    return Found(route, target, Place(prefix + relative, info, filename, route.root or b""))
 
 
 def _with_slash(route: Route, target: Target) -> Found:
@@ -247,8 +281,14 @@ def _with_slash(route: Route, target: Target) -> Found:
 
 
 def _mode(filename: bytes) -> int | None:
+    """Its type and permission bits, None if it is not there. Raises GatewayError 403 if we may not look."""
     try:
         return os.stat(filename).st_mode
+    except PermissionError:
+        raise GatewayError(
+            403, "permission", f"a directory above {_text(filename)} may not be entered",
+            "let the gateway's user enter it (chmod a+x on each)", side=Side.GATEWAY,
+        ) from None  # fmt: skip
     except OSError:
         return None
 
@@ -256,14 +296,23 @@ def _mode(filename: bytes) -> int | None:
 def _check_links(route: Route, filename: bytes) -> None:
     if route.symlinks == "any":
         return
-    root = os.path.realpath(route.root or b"/")
-    real = os.path.realpath(filename)
-    straight = root + filename[len(route.root or b"") :]
-    if not real.startswith(root.rstrip(b"/") + b"/") or (route.symlinks == "none" and real != straight):
+    root = _real(route.root or b"/").rstrip(b"/")
+    real = _real(filename)
+    straight = root + filename[len((route.root or b"").rstrip(b"/")) :]
+    if not real.startswith(root + b"/") or (route.symlinks == "none" and real != straight):
         raise GatewayError(
             403, "symlink", f"{_text(filename)} leads to {_text(real)}",
             f"symlinks = {route.symlinks!r} forbids it; symlinks = \"any\" allows it", side=Side.GATEWAY,
         )  # fmt: skip
+
+
+def _real(filename: bytes) -> bytes:
+    """The name without symbolic links, as the kernel tells it: three calls, whatever the depth."""
+    descriptor = os.open(filename, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return os.readlink(b"/proc/self/fd/%d" % descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_hidden(segment: bytes, target: Target) -> None:
@@ -271,8 +320,8 @@ def _refuse_hidden(segment: bytes, target: Target) -> None:
         raise _missing(target, "hidden files and backup copies are neither run nor served")
 
 
-def _missing(target: Target, why: str) -> GatewayError:
-    return GatewayError(404, "no-file", f"{_text(target.path)}: {why}", side=Side.CLIENT)
+def _missing(target: Target, why: str, remedy: str = "") -> GatewayError:
+    return GatewayError(404, "no-file", f"{_text(target.path)}: {why}", remedy, side=Side.CLIENT)
 
 
 def _not_allowed(method: bytes, routes: Sequence[Route]) -> GatewayError:

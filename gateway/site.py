@@ -175,6 +175,14 @@ class Site:
             exchange=exchange.id.decode("latin-1"), route=route_name(exchange), upstream=exchange.upstream,
         )  # fmt: skip
 
+    def report_overrun(self, exchange: Exchange) -> None:
+        """A script printed more content than its header has room for (SEMANTICS 25)."""
+        self.error_log.log(
+            "warn", "content beyond its Content-Length, or of a response that has none, was cut",
+            remedy="correct the script's Content-Length, or leave it out",
+            exchange=exchange.id.decode("latin-1"), route=route_name(exchange), upstream=exchange.upstream,
+        )  # fmt: skip
+
     def stderr_log(self, exchange: Exchange) -> StderrLog:
         """Takes what a script prints to its stderr while it answers this exchange."""
         return self.error_log.stderr_of(exchange.id.decode("latin-1"), route_name(exchange), exchange.upstream)

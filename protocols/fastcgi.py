@@ -58,12 +58,14 @@ __all__ = [
 ]  # fmt: skip
 
 _STATUSES = tuple(ProtocolStatus)
+JOIN_BYTES = 4096
+"""Pieces of STDOUT below this are copied into one event; larger ones are cheaper as events of their own."""
 
 # ---------------------------------------------------------------------- events
 
 
 class Stdout(msgspec.Struct, frozen=True, gc=False):
-    """Octets of a response; adjacent ones of one request are joined. Never empty."""
+    """Octets of a response; small pieces are joined with what came before them. Never empty."""
 
     request_id: int
     octets: bytes
@@ -276,7 +278,7 @@ class GatewayConnection:
             if kind == STDOUT and sending is not None:
                 if sending is _ABORTED:
                     continue
-                last = events[-1] if events and content else None
+                last = events[-1] if events and 0 < len(content) < JOIN_BYTES else None
                 if type(last) is Stdout and last.request_id == request_id:
                     if not run:
                         run.append(last.octets)

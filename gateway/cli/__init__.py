@@ -50,11 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _is_like_http_server(arguments: Sequence[str]) -> bool:
     """Whether these are the flags of `python -m http.server`: no command, but a port, --cgi or --directory."""
-    if not arguments or arguments[0] in (*COMMANDS, "-h", "--help", "--version"):
+    if not arguments or arguments[0] in ("-h", "--help", "--version"):
         return False
-    return any(
-        a.isdigit() or a.startswith(("--cgi", "--dir", "-d", "--bind", "-b", "-p", "--proto")) for a in arguments
-    )
+    return arguments[0].startswith("-") or arguments[0].isdecimal()
 
 
 def _from_http_server(arguments: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from gateway.config import Config, ConfigError, Kind, Route, load_config
 from gateway.ends import Address
+from protocols.target import encode_path, parse
 
 
 def add_parser(subparsers: Any) -> None:
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Check; the exit code."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     try:
         config = load_config(args.config)
@@ -40,11 +42,11 @@ def run(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     console = Console(highlight=False, soft_wrap=True)
-    table = Table(title=f"{args.config}: routes in the order in which they are tried", title_justify="left")
+    table = Table(title=Text(f"{args.config}: routes in the order in which they are tried"), title_justify="left")
     for heading in ("path", "hosts", "interface", "target", "notable"):
         table.add_column(heading, overflow="fold")
     for row in rows(config):
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # as they are: brackets in a path are no markup
     console.print(table)
     for warning in warnings(config):
         console.print(f"{warning.level}: {warning.text}", markup=False)
@@ -107,19 +109,29 @@ def warnings(config: Config) -> Iterator[Warning]:
         )
     for number, route in enumerate(config.routes, 1):
         yield from _route_warnings(number, route, config)
+    if config.file is not None:
+        file = os.path.realpath(os.fsencode(config.file))
+        for path in _sent_at(file, config):
+            yield Warning("warning", f"this config file is sent to everybody at {path}: move it out of the static root")
 
 
 def _route_warnings(number: int, route: Route, config: Config) -> Iterator[Warning]:
     where = f"routes[{number}] {route.path}"
-    first = next((r for r in config.routes if r is not route and r.number < route.number and _same(r, route)), None)
+    first = next((r for r in config.routes if r is not route and r.number < route.number and _takes_all(r, route)), None)
     if first is not None:
         yield Warning("warning", f"{where} is never reached: routes[{first.number + 1}] takes all its paths")
-    directory = route.root if route.interface == "cgi" else os.path.dirname(route.script) if route.script else None
-    if directory is not None and os.stat(directory).st_mode & stat.S_IWOTH:
-        path = os.fsdecode(directory)
+    for writable in _writable(route):
+        path = os.fsdecode(writable)
         yield Warning("warning", f"{where}: everybody may write to {path} and so run programs here: chmod o-w {path}")
+    sources = route.script
     if route.interface != "static" and route.root is not None and route.match.kind is not Kind.SUFFIX:
-        yield from _exposed(where, route, config)
+        sources = route.root
+    for path in _sent_at(os.path.realpath(sources), config) if sources is not None else ():
+        yield Warning(
+            "warning",
+            f"{where}: its source is also sent as it is, at {path}: move it out of the static root, "
+            "or give the route that path",
+        )  # fmt: skip
     for address in route.addresses:
         if not _answers(address):
             yield Warning("note", f"{where}: nobody listens at {address} now")
@@ -127,25 +139,49 @@ def _route_warnings(number: int, route: Route, config: Config) -> Iterator[Warni
         yield Warning("note", f"{where}: passwords that clients send are passed to the worker (authorization = true)")
 
 
-def _same(first: Route, second: Route) -> bool:
-    return first.match == second.match and first.hosts == second.hosts and not first.methods
+def _writable(route: Route) -> Iterator[bytes]:
+    """What a route runs, or the directory it lies in, where everybody may change it."""
+    if route.interface != "cgi":
+        return
+    names = (route.root,) if route.root is not None else (route.script, os.path.dirname(route.script or b"/"))
+    for name in names:
+        if name is not None and os.stat(name).st_mode & stat.S_IWOTH:
+            yield name
+    if route.root is not None:
+        with os.scandir(route.root) as entries:
+            for entry in entries:
+                if entry.is_file() and entry.stat().st_mode & stat.S_IWOTH:
+                    yield entry.path
 
 
-def _exposed(where: str, route: Route, config: Config) -> Iterator[Warning]:
-    """Whether a static route serves the sources under another path than the one that runs them."""
-    root = os.path.realpath(route.root or b"/")
+def _takes_all(first: Route, second: Route) -> bool:
+    """Whether nothing is left for `second`, which is tried after `first`."""
+    a, b = first.match, second.match
+    same = a == b or (a.kind is b.kind is Kind.PREFIX and a.value.rstrip(b"/") == b.value.rstrip(b"/"))
+    hosts = set(second.hosts) <= set(first.hosts) and bool(second.hosts) == bool(first.hosts)
+    methods = not first.methods or (bool(second.methods) and second.methods <= first.methods)
+    return same and hosts and methods
+
+
+def _sent_at(name: bytes, config: Config) -> Iterator[str]:
+    """The paths at which a static route sends a file, or what lies in a directory."""
+    from gateway.routing import Router
+
+    probe = b"/x" if os.path.isdir(name) else b""
+    run = tuple(r.match.value for r in config.routes if r.match.kind is Kind.SUFFIX and r.interface != "static")
+    router = Router(config.routes)
+    hosts = {b"", *(host for route in config.routes for host in route.hosts)}
     for other in config.routes:
-        if other.interface != "static" or other.root is None:
+        if other.interface != "static" or other.root is None or other.match.kind is not Kind.PREFIX:
             continue
-        static_root = os.path.realpath(other.root).rstrip(b"/")
-        if root == static_root or root.startswith(static_root + b"/"):
-            path = os.fsdecode(other.match.value.rstrip(b"/") + root[len(static_root) :])
-            if path.rstrip("/") != os.fsdecode(route.match.value).rstrip("/"):
-                yield Warning(
-                    "warning",
-                    f"{where}: its files are also served as they are, at {path or '/'}: move {os.fsdecode(root)} "
-                    f"out of {os.fsdecode(static_root)}, or give the route that path",
-                )
+        root = os.path.realpath(other.root).rstrip(b"/")
+        below = name[len(root) :]
+        if (name != root and not name.startswith(root + b"/")) or b"/." in below or (run and below.endswith(run)):
+            continue
+        path = other.match.value.rstrip(b"/") + below
+        target = parse(b"GET", encode_path(path + probe))
+        if any(router.candidates(host, target)[:1] == [other] for host in hosts):
+            yield os.fsdecode(path) or "/"
 
 
 def _answers(address: Address) -> bool:

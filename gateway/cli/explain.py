@@ -59,7 +59,11 @@ def _request(args: argparse.Namespace) -> tuple[Request, Peer]:
         name, colon, value = line.partition(":")
         if not colon:
             raise ValueError(f"{line!r} is no field line: 'Name: value'")
-        fields.append((name.strip().encode(), value.strip().encode()))
+        if name.strip().lower() == "host":
+            host = value.strip().encode()
+            fields[0] = (b"Host", host)
+        else:
+            fields.append((name.strip().encode(), value.strip().encode()))
     port = str(url.port or (443 if url.scheme == "https" else 80)).encode()
     peer = Peer(b"192.0.2.1", b"49152", b"192.0.2.2", port, url.scheme == "https")
     return Request(args.request.encode(), os.fsencode(raw), fields, host=host), peer
@@ -79,8 +83,9 @@ def explain(config: Config, request: Request, peer: Peer) -> int:
     router = Router(config.routes)
     print("\nroutes, in the order in which they are tried:")
     chosen = router.candidates(request.host, target)
+    taker = next((route for route in chosen if not route.methods or request.method in route.methods), None)
     for route in router.routes:
-        print(f"  {_name(route)}: {_verdict(route, chosen, request, target.path)}")
+        print(f"  {_name(route)}: {_verdict(route, chosen, taker, request, target.path)}")
     try:
         found = router.resolve(request.method, request.host, request.target)
     except GatewayError as error:
@@ -97,12 +102,12 @@ def explain(config: Config, request: Request, peer: Peer) -> int:
     return 0
 
 
-def _verdict(route: Route, chosen: list[Route], request: Request, path: bytes) -> str:
-    if chosen and route is chosen[0]:
-        if route.methods and request.method not in route.methods:
-            return f"matches, but only for {_text(b' '.join(sorted(route.methods)))}"
+def _verdict(route: Route, chosen: list[Route], taker: Route | None, request: Request, path: bytes) -> str:
+    if route is taker:
         return "takes it"
     if route in chosen:
+        if route.methods and request.method not in route.methods:
+            return f"matches, but only for {_text(b' '.join(sorted(route.methods)))}"
         return "matches, too, but comes later"
     if route.hosts and host_name(request.host) not in route.hosts:
         return f"is for host {_text(b' '.join(route.hosts))}"
@@ -115,13 +120,17 @@ def _print_place(found: Found) -> None:
     place = found.place
     print("\nplace:")
     if found.route.interface == "static":
-        print(f"  file: {_text((found.route.root or b'').rstrip(b'/') + (place.path_info or b'/'))}")
+        file = (found.route.root or b"").rstrip(b"/") + (place.path_info or b"/")
+        print(f"  file: {_text(file)} ({_there(file)})")
         return
     print(f"  SCRIPT_NAME      {_text(place.script_name) or '(empty)'}")
     print(f"  PATH_INFO        {_text(place.path_info) or '(none)'}")
     if place.script_filename:
-        there = "exists" if os.path.exists(place.script_filename) else "does not exist here"
-        print(f"  SCRIPT_FILENAME  {_text(place.script_filename)} ({there})")
+        print(f"  SCRIPT_FILENAME  {_text(place.script_filename)} ({_there(place.script_filename)})")
+
+
+def _there(file: bytes) -> str:
+    return "exists" if os.path.exists(file) else "does not exist"
 
 
 def _print_worker(found: Found, config: Config) -> None:
@@ -136,9 +145,11 @@ def _print_worker(found: Found, config: Config) -> None:
     print(f"  user {user}")
     if route.interface == "static":
         return
-    total = f"{route.total_s:g} s" if route.total_s else "no bound"
+    if route.interface != "cgi":
+        print(f"  connected within {_seconds(route.connect_s)}")
     print(f"  content at most {route.content_limit:,} octets")
-    print(f"  response head within {route.response_s:g} s, between two reads {route.read_s:g} s, in all {total}")
+    print(f"  response head within {_seconds(route.response_s)}, between two reads {_seconds(route.read_s)}, "
+          f"in all {_seconds(route.total_s)}")  # fmt: skip
     if route.interface == "cgi":
         print(f"  at most {route.processes} at the same time, {route.queue} waiting")
 
@@ -159,6 +170,10 @@ def _print_variables(found: Found, request: Request, peer: Peer) -> None:
     )  # fmt: skip
     for name, value in sorted(variables.items()):
         print(f"  {_text(name)}={_text(value)}")
+
+
+def _seconds(length_s: float) -> str:
+    return f"{length_s:g} s" if length_s else "no bound"
 
 
 def _name(route: Route) -> str:

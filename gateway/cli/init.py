@@ -29,16 +29,16 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write; the exit code."""
-    try:
-        with open(args.path, "w" if args.force else "x", encoding="utf-8") as file:
-            file.write(starter())
-        public = os.path.join(os.path.dirname(args.path), "public")
-        os.makedirs(public, exist_ok=True)
-    except FileExistsError:
+    public = os.path.join(os.path.dirname(args.path), "public")
+    if os.path.lexists(args.path) and not args.force:
         print(f"gateway: {args.path} is there already; --force overwrites it", file=sys.stderr)
         return 2
+    try:
+        os.makedirs(public, exist_ok=True)
+        with open(args.path, "w" if args.force else "x", encoding="utf-8") as file:
+            file.write(starter())
     except OSError as error:
-        print(f"gateway: {args.path} cannot be written: {error.strerror}", file=sys.stderr)
+        print(f"gateway: {error.filename} cannot be written: {error.strerror}", file=sys.stderr)
         return 2
     print(f"wrote {args.path}: it serves the files of {public}\n  next: gateway check {args.path}, "
           f"gateway serve {args.path}")  # fmt: skip

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import _socket
 import asyncio
+import contextlib
 import errno
 import functools
 import os
+import queue
 import socket
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from gateway.drivers.poller import READABLE, Poller
 from gateway.drivers.wires import DescriptorWire, StreamWire
 from gateway.ends import OPEN, Child, Close, End, Kill, Launch, Open, Resume, SocketName, Spawn, Turn
 
+LAUNCHERS = 4
+"""Threads that start processes, so that the loop does not wait for an exec."""
 SWEEP_S = 0.25
 """Deadlines are looked at this often: they are coarse on purpose, and cost nothing per request."""
 
@@ -74,7 +78,8 @@ class EventDriver:
         self.wires: set[StreamWire | DescriptorWire] = set()
         self.ticks: list[Callable[[float, float], None]] = []
         """Called at every sweep with the loop's clock and the wall clock."""
-        self.spawning = ThreadPoolExecutor(4, thread_name_prefix="spawn")
+        self._to_launch: queue.SimpleQueue[Spawn | None] = queue.SimpleQueue()
+        self._launchers: list[threading.Thread] = []
         self._opening: dict[End, asyncio.Task[None]] = {}
         self._settling = False
         turn.now = loop.time()
@@ -100,6 +105,7 @@ class EventDriver:
                             wire.flush()
                         elif end.closing is not OPEN and end in self._opening:
                             self._opening.pop(end).cancel()
+                            self.tell(end, end.lost, None, turn.now)
                 elif turn.orders:
                     orders, turn.orders = turn.orders, []
                     for order in orders:
@@ -163,7 +169,10 @@ class EventDriver:
         for wire in list(self.wires):
             wire.abort()
         self.poller.close()
-        self.spawning.shutdown(wait=False, cancel_futures=True)
+        for _ in self._launchers:
+            self._to_launch.put(None)
+        for thread in self._launchers:
+            thread.join(1.0)
 
     # ------------------------------------------------------------------ streams
 
@@ -173,7 +182,8 @@ class EventDriver:
 
     def _open(self, order: Open) -> None:
         end, address = order.end, order.address
-        if end.closing is not OPEN:
+        if end.closing is not OPEN:  # not wanted any more; whoever ordered it still counts on being told
+            self.tell(end, end.lost, None, self.turn.now)
             return
         if order.brief or address.path:
             family = socket.AF_UNIX if address.path else _family(address.host)
@@ -185,8 +195,12 @@ class EventDriver:
     def _connect(self, order: Open, family: int) -> None:
         """Connect without a round through the loop where the kernel answers at once."""
         end, address = order.end, order.address
-        # the class of C: the one of the standard library costs several times as much to make
-        sock = _socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            # the class of C: the one of the standard library costs several times as much to make
+            sock = _socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        except OSError as error:
+            self.tell(end, end.lost, error, self.turn.now)
+            return
         try:
             if family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -209,11 +223,6 @@ class EventDriver:
         end, address = order.end, order.address
         try:
             await self.loop.create_connection(lambda: StreamWire(self, end), address.host, address.port)
-        except asyncio.CancelledError:
-            self._opening.pop(end, None)
-            self.turn.now = self.loop.time()
-            self.tell(end, end.lost, None, self.turn.now)
-            self.settle()
         except OSError as error:
             if self._opening.pop(end, None) is not None:
                 self.turn.now = self.loop.time()
@@ -227,6 +236,9 @@ class EventDriver:
         if self._opening.pop(end, None) is not None:
             self.tell(end, end.connected, now)
             end.touch()
+        elif end.closing is not OPEN:  # given up, and told so, while it was being made
+            end.wire = None
+            wire.transport.abort()
         else:
             self.tell(end, end.accepted, remote, local, now)
         self.settle()
@@ -234,28 +246,38 @@ class EventDriver:
     # ------------------------------------------------------------------ processes
 
     def _spawn(self, order: Spawn) -> None:
-        future = self.spawning.submit(
-            self.launch,
-            order.launch,
-            stdin=order.stdin is not None,
-            stdout=order.stdout is not None,
-            stderr=order.stderr is not None,
-        )
+        if len(self._launchers) < LAUNCHERS:
+            thread = threading.Thread(target=self._launch_all, name="launch", daemon=True)
+            self._launchers.append(thread)
+            thread.start()
+        self._to_launch.put(order)
 
-        def launched(_: object) -> None:
-            self.loop.call_soon_threadsafe(self._launched, order, future)
+    def _launch_all(self) -> None:
+        """What a launching thread does until it is told to end."""
+        while True:
+            order = self._to_launch.get()
+            if order is None:
+                return
+            result: Launched | OSError
+            try:
+                result = self.launch(
+                    order.launch,
+                    stdin=order.stdin is not None,
+                    stdout=order.stdout is not None,
+                    stderr=order.stderr is not None,
+                )
+            except OSError as error:
+                result = error
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know
+                self.loop.call_soon_threadsafe(self._launched, order, result)
 
-        future.add_done_callback(launched)
-
-    def _launched(self, order: Spawn, future: Any) -> None:
+    def _launched(self, order: Spawn, launched: Launched | OSError) -> None:
         now = self.turn.now = self.loop.time()
         child: Child = order.child
         ends = (order.stdin, order.stdout, order.stderr)
-        try:
-            launched: Launched = future.result()
-        except OSError as error:
+        if isinstance(launched, OSError):
             try:
-                child.failed(error, now)
+                child.failed(launched, now)
             except Exception as defect:
                 self.guard(None, defect)
             self.settle()

@@ -261,9 +261,12 @@ class Script:
             return
         if code:
             self.interface.site.log_stderr(exchange, b"the script exited with status %d\n" % code)
+        if self.reader.overrun:
+            self.interface.site.report_overrun(exchange)
         self.exchange = None
         exchange.call = None
         exchange.take(events)
+        self.stdout.close(Close.ABORT)
         if self.stdin is not None and not self.stdin.gone:
             self.stdin.close(Close.ABORT)
 

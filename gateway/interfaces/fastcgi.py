@@ -214,6 +214,8 @@ class FastcgiConnection(Connection["Exchange"]):
         if end.app_status:
             self._log(exchange, b"exited with status %d\n" % end.app_status)
         events = self.reader.receive_eof()
+        if self.reader.overrun:
+            self.interface.site.report_overrun(exchange)
         self.exchange = None
         exchange.call = None
         exchange.take(events)

@@ -116,6 +116,8 @@ class ScgiConnection(Connection["Exchange"]):
         except RemoteProtocolError as error:
             self.fail(self._rubbish(error) if self.proven else self.broken_off())
             return
+        if self.reader.overrun:
+            self.interface.site.report_overrun(exchange)
         self.exchange = None
         exchange.call = None
         exchange.take(events)

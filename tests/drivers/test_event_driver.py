@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import resource
 import socket
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
@@ -301,7 +303,8 @@ def test_nobody_listens(kit: Kit) -> None:
     kit.run(talk())
 
 
-def test_connecting_is_given_up_when_the_end_closes(kit: Kit) -> None:
+@pytest.mark.parametrize("turns", [0, 1])
+def test_connecting_is_given_up_when_the_end_closes(kit: Kit, turns: int) -> None:
     async def talk() -> None:
         with socket.socket() as listener:  # a backlog that is full never answers
             listener.bind(("127.0.0.1", 0))
@@ -316,12 +319,69 @@ def test_connecting_is_given_up_when_the_end_closes(kit: Kit) -> None:
             end = Recorder(kit.turn)
             kit.turn.orders.append(Open(Address(*address), end))
             kit.driver.settle()
-            await asyncio.sleep(0)
+            for _ in range(turns):
+                await asyncio.sleep(0)
             end.close(Close.ABORT)
             kit.driver.settle()
-            await end.told_of("lost")
+            assert end.told == ["lost"]
             for sock in full:
                 sock.close()
+
+    kit.run(talk())
+
+
+def test_connecting_is_given_up_whenever_the_end_closes(kit: Kit) -> None:
+    """However far the loop has got: the worker listens, and would take the connection."""
+
+    async def talk() -> None:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            for turns in range(12):
+                end = Recorder(kit.turn)
+                kit.turn.orders.append(Open(Address(*listener.getsockname()), end))
+                kit.driver.settle()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                end.close(Close.ABORT)
+                kit.driver.settle()
+                await end.told_of("lost")
+                for _ in range(12):
+                    await asyncio.sleep(0)
+                assert end.told in (["lost"], ["connected", "lost"])
+
+    kit.run(talk())
+
+
+@pytest.mark.parametrize("path", ["s", ""])
+def test_an_end_that_closed_before_its_order_was_done_is_lost(kit: Kit, path: str) -> None:
+    async def talk() -> None:
+        end = Recorder(kit.turn)
+        address = Address(path=str(kit.tmp_path / path)) if path else Address("127.0.0.1", 9)
+        kit.turn.orders.append(Open(address, end))
+        end.close(Close.ABORT)
+        kit.driver.settle()
+        assert end.told == ["lost"]
+
+    kit.run(talk())
+
+
+def test_running_out_of_descriptors_refuses_the_connection(kit: Kit) -> None:
+    async def talk() -> None:
+        end = Recorder(kit.turn)
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        kit.turn.orders.append(Open(Address(path=str(kit.tmp_path / "s")), end))
+        used = max(map(int, os.listdir("/proc/self/fd"))) + 1
+        filler = [os.open("/dev/null", os.O_RDONLY) for _ in range(used)]  # every gap below the limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, limit[1]))
+        try:
+            kit.driver.settle()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+            for descriptor in filler:
+                os.close(descriptor)
+        assert end.told == ["lost"]
+        assert end.error is not None and end.error.errno == errno.EMFILE
 
     kit.run(talk())
 
