@@ -79,10 +79,14 @@ def find_line(text: str, key: str) -> int | None:
         table = _TABLE.match(line)
         if table:
             name = table[2].replace('"', "").replace("'", "")
-            here = name.split(".")
             if table[1] == "[[":
                 counts[name] = counts.get(name, 0) + 1
-                here.append(f"[{counts[name]}]")
+            here, above = [], ""
+            for part in name.split("."):
+                above = f"{above}.{part}" if above else part
+                here.append(part)
+                if above in counts:  # [routes.timeouts] belongs to the last [[routes]]
+                    here.append(f"[{counts[above]}]")
         else:
             assignment = _KEY.match(line)
             if not assignment:

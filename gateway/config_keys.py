@@ -262,7 +262,7 @@ ROUTE = (
     Key("limits", None, None, "{ content }", example='{ content = "1GiB" }'),
     Key("index", many(file_name), (), "names tried for a directory", ("fastcgi", "scgi", "cgi", "static"),
         example='["index.php"]'),
-    Key("split", suffix, None, "SCRIPT_FILENAME ends after this suffix, the rest is PATH_INFO; the file must exist, no other is run",
+    Key("split", suffix, None, "the file ends with this suffix and must exist, the rest is PATH_INFO; no other file is run",
         ("fastcgi", "scgi", "cgi"), example='".php"'),
     Key("authorization", boolean, False, "whether HTTP_AUTHORIZATION is passed", ("cgi", "fastcgi", "scgi"),
         example="false"),

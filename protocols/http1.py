@@ -163,6 +163,8 @@ class RequestReader:
         if target[0] != _SLASH:
             host = _authority(method, target, host)
             derived = None  # the host is not the section's, nor is what follows from it
+        elif method == b"CONNECT":
+            raise RemoteProtocolError("CONNECT asks for a host and port (RFC 9112 3.2.3)")
         request = Request(
             method, target, fields, version, host, length, keep_alive, expects_continue, upgrade, derived
         )

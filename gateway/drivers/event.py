@@ -313,7 +313,7 @@ class EventDriver:
             return
 
         def ended(_: int) -> None:
-            self.poller.closing(descriptor)
+            self.poller.forget(descriptor)
             os.close(descriptor)
             self.turn.now = self.loop.time()
             self.reaper.reap()

@@ -33,13 +33,13 @@ class Poller:
         self._callbacks[descriptor] = callback
 
     def forget(self, descriptor: int) -> None:
-        """Watch it no longer."""
-        del self._callbacks[descriptor]
-        self._epoll.unregister(descriptor)
+        """Watch it no longer; to be called before it is closed.
 
-    def closing(self, descriptor: int) -> None:
-        """It is about to be closed, which takes it out of the epoll: none of ours has a duplicate."""
-        self._callbacks.pop(descriptor, None)
+        Closing alone would take it out only once nobody has a duplicate, and a child has one of each
+        descriptor until its exec: such a ghost would wake the loop again and again.
+        """
+        if self._callbacks.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
 
     def _ready(self) -> None:
         callbacks = self._callbacks

@@ -294,8 +294,8 @@ class DescriptorWire:
             self.gone(error)
             return
         self.reads = False
-        self._watch()
         driver.tell(end, end.received_eof, driver.turn.now)
+        end.touch()
 
     def _watch(self) -> None:
         """Have the poller watch for what is wanted now."""
@@ -366,7 +366,7 @@ class DescriptorWire:
             return
         driver = self.driver
         if self.watched:
-            driver.poller.closing(self.descriptor)
+            driver.poller.forget(self.descriptor)
             self.watched = 0
         os.close(self.descriptor)
         self.descriptor = -1

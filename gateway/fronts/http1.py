@@ -151,8 +151,10 @@ class Http1Front(End):
             if now >= exchange.deadline:
                 exchange.expired()
                 return
-            waits_for_content = exchange.request_side is not REQUEST_DONE and self.wants_data
-            if waits_for_content and self.phase is EXCHANGE and now - self.last_read >= timeouts.read_s:
+            waiting_since = now
+            if exchange.request_side is not REQUEST_DONE and self.wants_data and self.phase is EXCHANGE:
+                waiting_since = self.last_read
+            if now - waiting_since >= timeouts.read_s:
                 exchange.failed(
                     GatewayError(
                         408, "content-timeout", f"no request content came for {timeouts.read_s:g} s",
@@ -160,7 +162,7 @@ class Http1Front(End):
                     )
                 )  # fmt: skip
                 return
-            self.deadline = min(exchange.deadline, now + timeouts.read_s)
+            self.deadline = min(exchange.deadline, waiting_since + timeouts.read_s)
         elif self.phase is HEAD and self.head_since:
             if now - self.head_since < timeouts.header_s:
                 self.deadline = self.head_since + timeouts.header_s

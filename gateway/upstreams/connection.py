@@ -67,7 +67,7 @@ class Connection(End, Generic[Exchanged]):
 
     @property
     def upstream(self) -> str:
-        return str(self.member.address)
+        return self.member.name
 
     @property
     def full(self) -> bool:

@@ -31,10 +31,11 @@ PAUSE_S = 5.0
 class Member:
     """One address of a target."""
 
-    __slots__ = ("address", "down_until", "idle", "limit", "open", "unproven")
+    __slots__ = ("address", "down_until", "idle", "limit", "name", "open", "unproven")
 
     def __init__(self, address: Address, limit: float) -> None:
         self.address = address
+        self.name = str(address)
         self.limit = limit
         """How many connections the worker serves at the same time, as far as it is known."""
         self.idle: list[Connection[Any]] = []

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from gateway import config_keys as keys
 from gateway.cli.init import reference, starter
 from gateway.config import Config, ConfigError, Kind, directory_config, parse_config
-from gateway.config_errors import find_line
 from gateway.ends import Address
 
 ROUTE = '[[routes]]\npath = "/"\ninterface = "http"\naddress = "127.0.0.1:9000"\n'
@@ -62,13 +61,15 @@ def test_durations(value: object, seconds: float) -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [("127.0.0.1:1", Address("127.0.0.1", 1)), ("[::1]:2", Address("::1", 2)), ("unix:/x", Address(path="/x")),
-     (":3", Address("", 3)), ("fd:4", 4), ("name.example:5", Address("name.example", 5))],
+     (":3", Address("", 3)), ("fd:4", 4), ("name.example:5", Address("name.example", 5)), ("h:0", Address("h", 0))],
 )  # fmt: skip
 def test_where_to_listen(value: str, expected: object) -> None:
     assert keys.listen(value) == expected
 
 
-@pytest.mark.parametrize("value", ["x", "::1:80", "1.2.3.4:99999", "unix:", "unix:/" + "x" * 107, 5, ""])
+@pytest.mark.parametrize(
+    "value", ["x", "::1:80", "1.2.3.4:99999", "unix:", "unix:/" + "x" * 107, 5, "", ":9000", "h:0", "h:\u0663", "unix:/a\0b"]
+)
 def test_no_addresses(value: object) -> None:
     with pytest.raises(ValueError, match=r"127\.0\.0\.1:9000|107 octets"):
         keys.address(value)
@@ -119,6 +120,28 @@ def test_paths(path: str, kind: Kind, value: bytes) -> None:
             "workers = 4",
         ),
         ('[log]\nformat = "{staus}"\n' + ROUTE, 2, "did you mean {status}"),
+        ('[log]\naccess = "none/x.log"\n' + ROUTE, 2, "a file in a directory that exists"),
+        ('[log]\nerror = "/"\n' + ROUTE, 2, "cannot be opened"),
+        ('[server.limits]\ncontent = "' + "9" * 400 + 'GiB"\n' + ROUTE, 2, "a size"),
+        ("[server.timeouts]\nread = 1" + "0" * 400 + "\n" + ROUTE, 2, "a duration"),
+        ('[server]\ngrace = "\u0663s"\n' + ROUTE, 2, "a duration"),
+        ('[server]\nlisten = "fd:\u00b2"\n' + ROUTE, 2, '"fd:3" for a socket handed over'),
+        ('[server]\nuser = "a\\u0000b"\n' + ROUTE, 2, "a text in quotes"),
+        (ROUTE.replace("127.0.0.1:9000", "unix:" + "x" * 107), 4, "at most 107 octets"),
+        (ROUTE + 'hosts = ["*.example.org"]\n', 5, "whole names without port"),
+        (ROUTE + 'hosts = ["example.org:80"]\n', 5, "whole names without port"),
+        (ROUTE + 'methods = ["get"]\n', 5, "the case of a method counts"),
+        (ROUTE + 'methods = ["GET POST"]\n', 5, "methods:"),
+        (ROUTE + 'host = "a\\r\\nX: y"\n', 5, '"client", "upstream", or a host'),
+        (ROUTE.replace('"/"', '"/a%20b"'), 2, "never matches"),
+        (ROUTE.replace('"/"', '"=/a//b"'), 2, "never matches"),
+        (ROUTE.replace('"/"', '"/a/../b"'), 2, "never matches"),
+        (ROUTE.replace('"/"', '"/a?b"'), 2, "never matches"),
+        (ROUTE.replace('"/"', '"*.x"') + "strip_prefix = true\n", 5, "no prefix to strip"),
+        (ROUTE + "multiplex = false\n", 5, "means nothing for interface 'http'"),
+        ('[[routes]]\npath = "/"\ninterfaces = "cgi"\n', 3, "did you mean 'interface'"),
+        ('[[routes]]\npath = "/"\ninterface = "static"\nroot = "/"\nindex = "../x"\n', 5, "names of files"),
+        ('[[routes]]\npath = "/"\ninterface = "scgi"\naddress = "a:1"\nsplit = "php"\n', 5, "a suffix with its dot"),
     ],
 )
 def test_mistakes(text: str, line: int | None, told: str) -> None:
@@ -141,6 +164,23 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "www").mkdir()
     config = parse('[[routes]]\npath = "/"\ninterface = "static"\nroot = "www"\n', tmp_path)
     assert config.routes[0].root == os.fsencode(tmp_path / "www")
+
+
+def test_sockets_and_logs_are_relative_to_the_file(tmp_path: Path) -> None:
+    config = parse('[server]\nlisten = ["unix:l.sock", "fd:3"]\n[log]\naccess = "a.log"\n'
+                   + ROUTE.replace("127.0.0.1:9000", "unix:w.sock"), tmp_path)  # fmt: skip
+    assert config.server.listen == (Address(path=str(tmp_path / "l.sock")), 3)
+    assert config.routes[0].addresses == (Address(path=str(tmp_path / "w.sock")),)
+    assert config.log.access == str(tmp_path / "a.log")
+
+
+def test_hosts_are_compared_in_lower_case() -> None:
+    assert parse(ROUTE + 'hosts = ["Example.ORG", "[::1]"]\n').routes[0].hosts == (b"example.org", b"[::1]")
+
+
+@pytest.mark.parametrize("host", ["client", "upstream", "example.org", "example.org:8080", "[::1]:80"])
+def test_what_an_upstream_may_see_as_host(host: str) -> None:
+    assert parse(ROUTE + f'host = "{host}"\n').routes[0].host == host
 
 
 def test_a_directory(tmp_path: Path) -> None:
@@ -172,14 +212,6 @@ def test_any_tables_give_a_config_or_a_clear_mistake(tables: dict[str, Any]) -> 
 
     with contextlib.suppress(ConfigError):
         _Reader("", "/gateway.toml").config(tables)
-
-
-def test_lines_are_found() -> None:
-    text = "[server]\na = 1\n\n[[routes]]\nb = 2\n[routes.timeouts]\nc = 3\n[[routes]]\ntimeouts = { d = 4 }\n"
-    assert find_line(text, "server.a") == 2
-    assert find_line(text, "routes[1].b") == 5
-    assert find_line(text, "routes[2].timeouts.d") == 9
-    assert find_line(text, "routes[2]") == 8
 
 
 def test_the_starter_is_a_config(tmp_path: Path) -> None:

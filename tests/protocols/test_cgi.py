@@ -66,6 +66,14 @@ def field_names(*fields: FieldLine, authorization: bool = False) -> dict[bytes, 
     return found
 
 
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """No head is remembered from another test, nor what was derived from it."""
+    cgi._heads.clear()
+    yield
+    cgi._heads.clear()
+
+
 # ---------------------------------------------------------------------- meta-variables (SEMANTICS A)
 
 
@@ -717,20 +725,11 @@ def test_87_arbitrary_output_is_events_or_refused_however_it_is_cut(
 # ---------------------------------------------------------------------- heads that come again
 
 
-@pytest.fixture
-def forgotten() -> Iterator[None]:
-    cgi._heads.clear()
-    yield
-    cgi._heads.clear()
-
-
-@pytest.mark.usefixtures("forgotten")
 def test_a_remembered_head_reads_the_same() -> None:
     for output in OUTPUTS:
         assert read(output) == read(output) == read(output)
 
 
-@pytest.mark.usefixtures("forgotten")
 def test_a_remembered_head_does_not_know_the_method() -> None:
     output = b"Content-Type: t\nContent-Length: 5\n\nhello"
     get = read(output)
@@ -740,14 +739,12 @@ def test_a_remembered_head_does_not_know_the_method() -> None:
     assert (read(output, method=b"HEAD"), read(output)) == (head, get)
 
 
-@pytest.mark.usefixtures("forgotten")
 def test_a_remembered_head_does_not_make_an_nph_script_of_another() -> None:
     assert response(b"Status: 200\n\n").status == 200
     broken(b"Status: 200\n\n", nph=True)
     assert read(b"HTTP/1.1 200 OK\n\nx", nph=True)[1:] == read(b"HTTP/1.1 200 OK\n\nx")[1:]
 
 
-@pytest.mark.usefixtures("forgotten")
 def test_a_remembered_head_carries_no_state_of_an_earlier_response() -> None:
     for _ in range(2):
         assert content(b"Status: 200\nContent-Length: 5\n\nhello") == b"hello"
@@ -759,7 +756,6 @@ def test_a_remembered_head_carries_no_state_of_an_earlier_response() -> None:
             read(b"Status: 200\nTransfer-Encoding: chunked\n\n1\r\n")
 
 
-@pytest.mark.usefixtures("forgotten")
 def test_the_memory_of_heads_is_bounded() -> None:
     for number in range(cgi.HEADS + 10):
         read(b"Status: 200\nX: %d\n\n" % number)

@@ -148,6 +148,107 @@ def test_php(site: Path) -> None:
     assert refused(one, b"/run.sh/x.php").status == 404
 
 
+def test_without_split_a_suffix_route_is_cut_at_its_suffix(site: Path) -> None:
+    place = router(PHP.replace('split = ".php"\n', ""), site).resolve(b"GET", b"h", b"/page.php/info").place
+    assert (place.script_name, place.path_info) == (b"/page.php", b"/info")
+    assert place.script_filename == os.fsencode(site / "root/page.php")
+
+
+PHP_PREFIX = PHP[PHP.rindex("[[routes]]") :].replace("*.php", "/blog/")
+
+
+def test_only_files_with_the_suffix_are_handed_to_a_worker(site: Path) -> None:
+    (site / "root/evil.jpg").write_text("<?php")
+    one = router(PHP_PREFIX, site)
+    assert one.resolve(b"GET", b"h", b"/blog/page.php").place.script_name == b"/blog/page.php"
+    error = refused(one, b"/blog/evil.jpg")
+    assert (error.status, "static" in error.remedy) == (404, True)
+    for target in (b"/blog/evil.jpg/", b"/blog/evil.jpg/x.php", b"/blog/.hidden/page.php"):
+        assert refused(one, target).status == 404
+
+
+def test_an_index_of_another_kind_is_not_handed_over(site: Path) -> None:
+    (site / "root/dir/index.html").touch()
+    both = PHP.replace('["index.php"]', '["index.html", "index.php"]')
+    assert router(both, site).resolve(b"GET", b"h", b"/dir/").route.interface == "static"
+    prefix = router(PHP_PREFIX.replace('["index.php"]', '["index.html"]'), site)
+    assert refused(prefix, b"/blog/dir/").status == 404
+
+
+def test_a_directory_without_its_slash_is_redirected(site: Path) -> None:
+    found = router(PHP_PREFIX, site).resolve(b"GET", b"h", b"/blog/dir?a=b")
+    assert found.redirect == b"/blog/dir/?a=b"
+
+
+@pytest.mark.parametrize("target", [b"/", b"/page.php", b"/any/thing", b"/dir/"])
+def test_a_front_controller_gets_every_path(site: Path, target: bytes) -> None:
+    text = '[[routes]]\npath = "/"\ninterface = "fastcgi"\naddress = "a:1"\nroot = "root"\n'
+    place = router(text, site).resolve(b"GET", b"h", target).place
+    assert (place.script_name, place.path_info, place.script_filename) == (b"", target, b"")
+    assert place.document_root == os.fsencode(site / "root")
+
+
+@pytest.mark.parametrize("route", ['path = "*.cgi"', 'path = "/"\nsplit = ".cgi"'])
+def test_a_program_without_the_suffix_is_never_run(site: Path, route: str) -> None:
+    (site / "root/a.cgi").touch()
+    (site / "root/a.cgi").chmod(0o755)
+    one = router(f'[[routes]]\n{route}\ninterface = "cgi"\nroot = "root"\n', site)
+    assert one.resolve(b"GET", b"h", b"/a.cgi/info").place.path_info == b"/info"
+    assert refused(one, b"/run.sh/x.cgi").status == 404
+    assert refused(one, b"/run.sh").status == 404
+
+
+def test_a_directory_that_may_not_be_entered_is_told(site: Path) -> None:
+    one = router(CGI, site)
+    if os.geteuid() == 0:
+        site.chmod(0o700)
+        os.seteuid(65534)
+    else:
+        (site / "root").chmod(0)
+    try:
+        error = refused(one, b"/c/run.sh")
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+        (site / "root").chmod(0o755)
+    assert (error.status, error.cause) == (403, "permission")
+    assert "chmod a+x" in error.remedy
+
+
+ONLY_PHP = PHP[PHP.rindex("[[routes]]") :]
+
+
+def test_an_index_that_comes_and_goes_is_seen(site: Path) -> None:
+    one = router(ONLY_PHP + http("/"), site)
+    index = site / "root/dir/index.php"
+    for _ in range(2):
+        assert path_of(one.resolve(b"GET", b"h", b"/dir/")) == "*.php"
+        index.unlink()
+        assert path_of(one.resolve(b"GET", b"h", b"/dir/")) == "/"
+        index.touch()
+
+
+def test_an_index_that_goes_leaves_no_route(site: Path) -> None:
+    one = router(ONLY_PHP, site)
+    assert one.resolve(b"GET", b"h", b"/dir/")
+    (site / "root/dir/index.php").unlink()
+    assert refused(one, b"/dir/").status == 404
+
+
+def test_a_route_for_other_methods_does_not_refuse_an_encoded_slash(site: Path) -> None:
+    script = '[[routes]]\npath = "/"\ninterface = "cgi"\nscript = "root/run.sh"\nmethods = ["POST"]\n'
+    one = router(script + http("/"), site)
+    for _ in range(2):
+        assert one.resolve(b"GET", b"h", b"/a%2Fb").route.interface == "http"
+        assert refused(one, b"/a%2Fb", b"POST").status == 404
+
+
+def test_an_asterisk_is_for_options_whoever_asked_before() -> None:
+    one = router(http("/"))
+    assert refused(one, b"*", b"OPTIONS").status == 501
+    assert refused(one, b"*", b"GET").status == 400
+
+
 def test_a_file_that_appears_is_seen(site: Path) -> None:
     one = router(PHP, site)
     assert refused(one, b"/new.php").status == 404
