@@ -286,7 +286,7 @@ class _Reader:
             if found[name] not in (None, "-", "syslog"):
                 path = os.path.join(self.directory, found[name])
                 if os.path.isdir(path) or not os.path.isdir(os.path.dirname(path)):
-                    self.wrong("cannot be opened", f"log.{name}", found[name],
+                    self.wrong("cannot be written", f"log.{name}", found[name],
                                "a file in a directory that exists, relative to the config file")  # fmt: skip
                 found[name] = path
         return Log(**found)

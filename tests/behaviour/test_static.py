@@ -168,7 +168,7 @@ def test_what_is_said_when_it_cannot_start(tmp_path: Path) -> None:
     assert "choose another port" in told
     assert "mkdir -p /no/such" in refused(tmp_path, f'[server]\nlisten = ["unix:/no/such/x.sock"]\n{route}')
     assert "there is no directory" in refused(tmp_path, '[[routes]]\npath = "/"\ninterface = "static"\nroot = "none"\n')
-    assert "cannot be written" in refused(tmp_path, f'[log]\nerror = "/no/such/log"\n{route}')
+    assert "log.error = '/no/such/log'" in refused(tmp_path, f'[log]\nerror = "/no/such/log"\n{route}')
 
 
 def test_a_unix_socket_is_served_and_removed(gateway: Any, tmp_path: Path) -> None:

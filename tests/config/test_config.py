@@ -121,7 +121,7 @@ def test_paths(path: str, kind: Kind, value: bytes) -> None:
         ),
         ('[log]\nformat = "{staus}"\n' + ROUTE, 2, "did you mean {status}"),
         ('[log]\naccess = "none/x.log"\n' + ROUTE, 2, "a file in a directory that exists"),
-        ('[log]\nerror = "/"\n' + ROUTE, 2, "cannot be opened"),
+        ('[log]\nerror = "/"\n' + ROUTE, 2, "cannot be written"),
         ('[server.limits]\ncontent = "' + "9" * 400 + 'GiB"\n' + ROUTE, 2, "a size"),
         ("[server.timeouts]\nread = 1" + "0" * 400 + "\n" + ROUTE, 2, "a duration"),
         ('[server]\ngrace = "\u0663s"\n' + ROUTE, 2, "a duration"),

@@ -17,12 +17,13 @@ def test_a_duplicate_in_a_child_does_not_wake_us() -> None:
     poller.watch(reader, READABLE, woken.append)
     os.write(writer, b"x")
     loop.run_until_complete(asyncio.sleep(0))
-    assert woken == [READABLE]
+    assert woken
+    woken.clear()
     childs = os.dup(reader)
     poller.forget(reader)
     os.close(reader)
     loop.run_until_complete(asyncio.sleep(0))
-    assert woken == [READABLE]
+    assert woken == []
     assert poller._epoll.poll(0) == []
     for descriptor in (childs, writer):
         os.close(descriptor)

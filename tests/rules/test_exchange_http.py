@@ -8,7 +8,7 @@ import pytest
 
 from gateway.ends import Address
 from tests.rules.conftest import Talks
-from tests.rules.playbook import CLOSED, EOF, LOST, Talk, route
+from tests.rules.playbook import CLOSED, EOF, LINGER, LOST, Talk, route
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -274,7 +274,8 @@ def test_rubbish_is_502_and_the_connection_goes(http: Talk, octets: bytes) -> No
 )
 def test_half_a_response_is_visibly_half(http: Talk, half: bytes) -> None:
     http.client.get()
-    http.worker >> half
+    head, end, rest = half.partition(b"\r\n\r\n")
+    http.worker >> head + end >> rest
     if http.worker.wire is not None:
         http.worker >> EOF
     answer = http.client.answer()
@@ -328,7 +329,7 @@ def test_a_tunnel(http: Talk) -> None:
     http.worker >> b"pong"
     http.client << b"pong"
     http.worker >> EOF
-    http.client << CLOSED
+    http.client << LINGER
     assert http.accesses.statuses == [101]
 
 

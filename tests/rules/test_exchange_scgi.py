@@ -1,0 +1,169 @@
+"""The rules of an exchange with an SCGI worker, as conversations (SEMANTICS 3, 25, 46, 47, 99)."""
+
+from __future__ import annotations
+
+import pytest
+
+from protocols.message import Content, EndOfMessage
+from protocols.scgi import Begin, RequestReader
+from tests.rules.conftest import Talks
+from tests.rules.playbook import CLOSED, EOF, LOST, Peer, Talk, route
+
+HEAD = b"Content-Type: text/plain\n\n"
+
+
+@pytest.fixture
+def scgi(talk: Talks) -> Talk:
+    return talk(route("scgi"))
+
+
+def asked(peer: Peer) -> tuple[dict[bytes, bytes], bytes, bool]:
+    """The meta-variables and the content that a worker has got, and whether that is all."""
+    begin, content, complete = {}, b"", False
+    for event in RequestReader().receive(peer.take()):
+        if isinstance(event, Begin):
+            begin = dict(event.pairs)
+        elif isinstance(event, Content):
+            content += event.data
+        else:
+            assert isinstance(event, EndOfMessage)
+            complete = True
+    return begin, content, complete
+
+
+def test_a_request_and_its_answer(scgi: Talk) -> None:
+    scgi.client.post("/a?b", b"content")
+    variables, content, complete = asked(scgi.worker)
+    assert (variables[b"CONTENT_LENGTH"], variables[b"REQUEST_URI"], variables[b"PATH_INFO"]) == (b"7", b"/a?b", b"/a")
+    assert (content, complete) == (b"content", True)
+    scgi.worker >> HEAD + b"hel" >> b"lo" >> EOF
+    answer = scgi.client.answer()
+    assert (answer.content, answer.complete) == (b"hello", True)
+    scgi.worker << CLOSED
+
+
+def test_a_get_has_a_length_of_0(scgi: Talk) -> None:
+    scgi.client.get()
+    assert asked(scgi.worker)[0][b"CONTENT_LENGTH"] == b"0"
+
+
+def test_each_request_has_a_connection_of_its_own(scgi: Talk) -> None:
+    for number in range(3):
+        scgi.client.get()
+        scgi.worker >> HEAD + b"%d" % number >> EOF
+        assert scgi.client.answer().content == b"%d" % number
+    assert len(scgi.workers) == 3
+
+
+def test_chunked_content_gets_a_length_first(scgi: Talk) -> None:
+    scgi.client >> b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+    assert not scgi.workers
+    scgi.client >> b"0\r\n\r\n"
+    assert asked(scgi.worker)[1:] == (b"hello", True)
+
+
+def test_content_with_a_length_streams(scgi: Talk) -> None:
+    scgi.client >> b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello"
+    variables, content, complete = asked(scgi.worker)
+    assert (variables[b"CONTENT_LENGTH"], content, complete) == (b"10", b"hello", False)
+    scgi.client >> b"world"
+    scgi.worker << b"world"
+
+
+def test_our_side_is_never_half_closed(scgi: Talk) -> None:
+    """Some servers take that for an abort (lighttpd#2743)."""
+    scgi.client.post("/", b"content")
+    assert asked(scgi.worker)[2]
+    scgi.worker << None
+
+
+def test_an_early_answer_reaches_the_client(scgi: Talk) -> None:
+    scgi.client >> b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello"
+    scgi.worker >> HEAD + b"early" >> EOF
+    assert scgi.client.answer().content == b"early"
+    scgi.client >> b"world"
+    scgi.client.get()
+    scgi.worker >> HEAD + b"second" >> EOF
+    assert scgi.client.answer().content == b"second"
+
+
+def test_a_status_line_is_tolerated(scgi: Talk) -> None:
+    scgi.client.get()
+    scgi.worker >> b"HTTP/1.1 404 Gone\r\nContent-Length: 2\r\n\r\nno" >> EOF
+    answer = scgi.client.answer()
+    assert (answer.status, answer.content) == (404, b"no")
+
+
+def test_less_than_its_content_length_is_a_break(scgi: Talk) -> None:
+    scgi.client.get()
+    scgi.worker >> b"Status: 200\nContent-Length: 9\n\nhello" >> EOF
+    assert not scgi.client.answer().complete
+
+
+def test_more_than_its_content_length_is_cut_and_logged(scgi: Talk) -> None:
+    scgi.client.get()
+    scgi.worker >> b"Status: 200\nContent-Length: 2\n\nhello" >> EOF
+    assert scgi.client.answer().content == b"he"
+    assert "beyond its Content-Length" in scgi.log.text
+
+
+def test_a_reset_instead_of_an_end_is_a_break(scgi: Talk) -> None:
+    scgi.client.get()
+    scgi.worker >> HEAD + b"half" >> LOST
+    assert not scgi.client.answer().complete
+
+
+@pytest.mark.parametrize("half", [b"", b"Content-Ty", b"<html>\n\n", b"\n\n"])
+def test_no_header_is_502(scgi: Talk, half: bytes) -> None:
+    scgi.client.post("/", b"x")
+    if half:
+        scgi.worker >> half
+    if scgi.worker.wire is not None:
+        scgi.worker >> EOF
+    assert scgi.client.answer().status == 502
+    assert len(scgi.workers) == 1
+
+
+def test_an_idempotent_request_is_sent_again_if_nothing_came(scgi: Talk) -> None:
+    scgi.client.get("/a")
+    scgi.worker >> EOF
+    assert len(scgi.workers) == 2
+    scgi.worker >> HEAD + b"second" >> EOF
+    assert scgi.client.answer().content == b"second"
+
+
+def test_a_post_is_sent_again_if_nobody_listened(scgi: Talk) -> None:
+    scgi.connects = False
+    scgi.client.post("/", b"content")
+    scgi.refuse()
+    scgi.accept()
+    assert asked(scgi.worker)[1] == b"content"
+
+
+def test_a_client_that_leaves_ends_the_connection(scgi: Talk) -> None:
+    scgi.client.get()
+    scgi.client >> LOST
+    scgi.worker.take()
+    scgi.worker << LOST
+    assert scgi.pool.members[0].open == 0
+
+
+def test_a_local_redirect(scgi: Talk) -> None:
+    scgi.client.post("/a", b"content")
+    scgi.worker >> b"Location: /b\n\n"
+    variables, content, _ = asked(scgi.worker)
+    assert (variables[b"REQUEST_METHOD"], variables[b"REQUEST_URI"], content) == (b"GET", b"/b", b"")
+    assert b"CONTENT_TYPE" not in variables
+    scgi.worker >> HEAD + b"b" >> EOF
+    assert scgi.client.answer().content == b"b"
+
+
+def test_a_worker_that_does_not_read_holds_the_client_back(scgi: Talk) -> None:
+    scgi.client >> b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n"
+    scgi.worker.take()
+    scgi.worker.room = 10
+    for _ in range(5):
+        scgi.client >> b"x" * 60_000
+    assert len(scgi.client.on_the_way) == 4
+    scgi.worker.takes_all()
+    assert len(scgi.worker.take()) == 300_000
