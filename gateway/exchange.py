@@ -228,8 +228,7 @@ class Exchange:
             return
         spool = self.spool
         if spool is not None:
-            piece = spool.read()
-            if piece:
+            while not call.full and (piece := spool.read()):
                 call.content(piece)
             if spool.rest:
                 call.room()
@@ -240,45 +239,45 @@ class Exchange:
                 spool.close()
                 self.spool = None
                 self.request_side = STREAMING
-                call.room()
+                self.pump()
         elif self.request_side is STREAMING:
             self.client.read_content(True)
 
     def content(self, octets: bytes) -> None:
         """Some request content arrived."""
-        if self.response_side is RESPONSE_DONE:
-            return
         side = self.request_side
+        if self.response_side is RESPONSE_DONE or side is REQUEST_DONE:  # done: a local redirect has no use for it
+            return
         if self.response_side is not TUNNEL:
             self.content_octets += len(octets)
             route = self.found.route if self.found else None
             if route is not None and self.content_octets > route.content_limit:
                 self.failed(self._too_large(route.content_limit))
                 return
-        if side is SPOOLING:
-            assert self.spool is not None
-            try:
-                self.spool.write(octets)
-            except OSError as error:
-                self.failed(
-                    GatewayError(
-                        500, "spool", f"request content could not be kept on disk: {error.strerror}",
-                        "free the disk of the temporary directory (TMPDIR), or set request_buffering = false",
-                        side=Side.GATEWAY, close=True,
-                    )
-                )  # fmt: skip
-            return
         call = self.call
-        if call is None:  # it came before the worker was ready: keep it, and ask for no more
-            if self.spool is None:
-                self.spool = Spool()
-                self.request_side = SPOOLING
-            self.spool.write(octets)
+        ready = call is not None and not call.full
+        if call is None or not ready or side is SPOOLING:  # kept: another worker may have to get it, too
+            self._keep(octets)
             return
         call.content(octets)
         if call.full:
             self.client.read_content(False)
             call.room()
+
+    def _keep(self, octets: bytes) -> None:
+        if self.spool is None:
+            self.spool = Spool()
+            self.request_side = SPOOLING
+        try:
+            self.spool.write(octets)
+        except OSError as error:
+            self.failed(
+                GatewayError(
+                    500, "spool", f"request content could not be kept on disk: {error.strerror}",
+                    "free the disk of the temporary directory (TMPDIR), or set request_buffering = false",
+                    side=Side.GATEWAY, close=True,
+                )
+            )  # fmt: skip
 
     def content_end(self) -> None:
         """All request content has arrived."""
@@ -374,7 +373,7 @@ class Exchange:
         if self.request_side is not REQUEST_DONE:
             self.request_side = REQUEST_DONE
             self.client.read_content(False)
-        self.attempts = 0
+        self.attempts = self.content_octets = 0
         self.begin()
 
     def _switch(self, response: Response) -> None:
@@ -467,11 +466,12 @@ class Exchange:
     def _may_repeat(self, error: GatewayError) -> bool:
         if error.retry is Retry.NO or self.attempts >= ATTEMPTS or self.site.turn.now >= self.deadline:
             return False
-        if self.request_side is not REQUEST_DONE:  # content has flowed that was not kept
-            return self.attempts > 0 and self.content_octets == 0 and error.retry is Retry.SAFE
-        if self.spool is None and self.content_octets:
+        kept = self.spool.length if self.spool is not None else 0
+        if kept != self.content_octets:  # some has flowed that can't be had again
             return False
-        return error.retry is Retry.SAFE or self.request.method in IDEMPOTENT
+        if error.retry is Retry.SAFE:
+            return self.attempts > 0
+        return self.request_side is REQUEST_DONE and self.request.method in IDEMPOTENT
 
     def _over(self, *, client_left: bool = False) -> None:
         call, self.call = self.call, None

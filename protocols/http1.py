@@ -91,6 +91,11 @@ class RequestReader:
         return len(self._buffer.arrived) if self.state is _DONE else 0
 
     @property
+    def remaining(self) -> float:
+        """Octets of the current content that have still to come, inf where only its end will tell."""
+        return self._content.remaining if self.state is _CONTENT else 0
+
+    @property
     def started(self) -> bool:
         """Whether anything of the next head is here (empty lines before it don't count)."""
         return self.state is not _CONTENT and bool(self._buffer.arrived)

@@ -7,6 +7,7 @@ Must never know: start-lines, roles, which engine splits the lines. Next: `chunk
 from __future__ import annotations
 
 import enum
+import math
 from typing import Any, TypeAlias
 
 import msgspec
@@ -149,6 +150,11 @@ class ContentReader:
         self._chunks = ChunkedReader(self._limits.section_bytes, self._limits.count) if chunked else None
         self._until_close = length is None and not chunked
         self._remaining = length or 0
+
+    @property
+    def remaining(self) -> float:
+        """Octets that have still to come, inf where only the end will tell."""
+        return math.inf if self._chunks is not None or self._until_close else self._remaining
 
     def receive(self, octets: bytes, events: list[Event]) -> bytes | None:
         """Append what `octets` hold of the content; the octets after its end, None before the end."""

@@ -15,7 +15,7 @@ from gateway.ends import WINDOW, Close, End, FileSlice, Outgoing, Resume, Socket
 from gateway.errors import GatewayError, Side
 from gateway.exchange import REQUEST_DONE, Exchange
 from protocols.cgi import Peer
-from protocols.http1 import RequestReader, ResponseWriter
+from protocols.http1 import Reading, RequestReader, ResponseWriter
 from protocols.message import Content, EndOfMessage, Event, FieldLines, RemoteProtocolError, Request, Response
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Phase(enum.Enum):
 
 
 HEAD, EXCHANGE, DRAIN, TUNNEL, CLOSING = Phase  # looked up faster than on the class
+IN_CONTENT, BROKEN = Reading.CONTENT, Reading.BROKEN
 
 
 class Http1Front(End):
@@ -279,7 +280,7 @@ class Http1Front(End):
     def respond(self, response: Response) -> None:
         exchange = self.exchange
         assert exchange is not None
-        if exchange.request_side is not REQUEST_DONE and not self.continued:
+        if self.reader.state is IN_CONTENT and not self.continued:
             self.writer.keep_alive = False  # whether the client will still send its content is unknown
         self.send(self.writer.head(response, self.site.date, self.site.server))
 
@@ -301,10 +302,9 @@ class Http1Front(End):
         if octets:
             self.send(octets)
         self.exchange = None
-        if exchange.request_side is not REQUEST_DONE:
-            remaining = exchange.request.length
-            rest = math.inf if remaining is None else remaining - exchange.content_octets
-            if not writer.keep_alive or rest > DRAIN_BYTES:
+        state = self.reader.state
+        if state is IN_CONTENT or state is BROKEN:
+            if not writer.keep_alive or self.reader.remaining > DRAIN_BYTES:
                 self.phase = CLOSING
                 self.deadline = self.turn.now + self.site.timeouts.write_s
                 self.close(Close.LINGER)

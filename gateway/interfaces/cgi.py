@@ -164,9 +164,12 @@ class Script:
             self.stdin.close(Close.FLUSH)
 
     def read(self, wanted: bool) -> None:
-        if self.stdout.wants_data is not wanted:
-            self.stdout.wants_data = wanted
-            self.stdout.touch()
+        stdout = self.stdout
+        if stdout.wants_data is not wanted:
+            stdout.wants_data = wanted
+            stdout.touch()
+            if wanted and self.code is not None and not self.ended_stdout:
+                stdout.deadline = self.interface.site.turn.now + GRANDCHILD_S
 
     def abort(self, *, client_left: bool = False) -> None:
         """Nobody wants the answer: end the script and all that it started."""
@@ -321,6 +324,8 @@ class Stdout(End):
         self.script = script
 
     def received(self, octets: bytes, now: float) -> None:
+        if self.script.code is not None:
+            self.deadline = now + GRANDCHILD_S
         self.script.printed(octets)
 
     def received_eof(self, now: float) -> None:
@@ -333,6 +338,9 @@ class Stdout(End):
 
     def expired(self, now: float) -> None:
         """The exit status is late, or the script is gone and something else holds its stdout."""
+        if not self.wants_data and not self.script.ended_stdout:  # the rest waits in the pipe, for a slow client
+            self.deadline = now + GRANDCHILD_S
+            return
         self.deadline = float("inf")
         self.script.ended_stdout = True
         self.script.finish()

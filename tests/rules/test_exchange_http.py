@@ -41,12 +41,16 @@ def test_a_request_and_its_answer(http: Talk) -> None:
 
 
 def test_what_an_origin_server_gets(http: Talk) -> None:
-    http.client.get("/a", "Connection: x-hop", "X-Hop: 1", "TE: gzip", "Accept: */*", "Proxy: evil", "X-Forwarded-For: 1.2.3.4")
+    http.client.get(
+        "/a", "Connection: x-hop", "X-Hop: 1", "TE: gzip", "Accept: */*", "Proxy: evil", "X-Forwarded-For: 1.2.3.4"
+    )
     got = lines(http)
     assert got[:3] == ["GET /a HTTP/1.1", "Host: x", "Accept: */*"]
     assert "X-Forwarded-For: 192.0.2.1" in got
     assert 'Forwarded: for=192.0.2.1;proto=http;host="x"' in got
-    assert not [line for line in got if line.lower().startswith(("connection", "x-hop", "te:", "proxy", "x-forwarded-for: 1.2"))]
+    assert not [
+        line for line in got if line.lower().startswith(("connection", "x-hop", "te:", "proxy", "x-forwarded-for: 1.2"))
+    ]
 
 
 def test_an_origin_server_sees_the_path_that_the_router_saw(http: Talk) -> None:
@@ -65,7 +69,14 @@ def test_the_host_of_an_absolute_form_target_wins(http: Talk) -> None:
 
 @pytest.mark.parametrize(
     ("target", "passed"),
-    [("/api", "/"), ("/api/", "/"), ("/api/a?b", "/a?b"), ("/api?b", "/?b"), ("/%61pi/a%20b", "/a%20b"), ("/x/../api/a", "/a")],
+    [
+        ("/api", "/"),
+        ("/api/", "/"),
+        ("/api/a?b", "/a?b"),
+        ("/api?b", "/?b"),
+        ("/%61pi/a%20b", "/a%20b"),
+        ("/x/../api/a", "/a"),
+    ],
 )
 def test_a_prefix_is_stripped(talk: Talks, target: str, passed: str) -> None:
     one = talk(route("http", "/api/", strip_prefix=True))
@@ -144,7 +155,7 @@ def test_head_has_no_content_whatever_it_says(http: Talk) -> None:
 @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
 def test_204_and_304_have_no_content(http: Talk, status: bytes) -> None:
     http.client.get()
-    http.worker >> b"HTTP/1.1 " + status + b"\r\nETag: \"x\"\r\n\r\n"
+    http.worker >> b"HTTP/1.1 " + status + b'\r\nETag: "x"\r\n\r\n'
     answer = http.client.answer()
     assert (answer.content, answer.complete, answer.fields["etag"]) == (b"", True, '"x"')
 

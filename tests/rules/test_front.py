@@ -58,7 +58,7 @@ def test_after_a_broken_request_nothing_more_is_read(front: Talk) -> None:
     front.client >> b"GET / HTTP/1.1\r\nBad\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n"
     answer = front.client.answer()
     assert (answer.status, answer.fields["connection"]) == (400, "close")
-    front.client << CLOSED
+    front.client << LINGER  # so that the answer can be read
     assert not front.workers
 
 
