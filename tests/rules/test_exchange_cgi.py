@@ -43,7 +43,8 @@ def test_the_environment_is_made_from_nothing(cgi: Talk) -> None:
     environment = cgi.script.environment
     assert environment[b"PATH"] == b"/usr/local/bin:/usr/bin:/bin"
     assert {name for name in environment if not name.startswith(b"HTTP_")} == {
-        b"PATH", b"GATEWAY_INTERFACE", b"SERVER_SOFTWARE", b"REDIRECT_STATUS", b"REMOTE_ADDR", b"REMOTE_PORT", b"SERVER_ADDR",
+        b"PATH", b"GATEWAY_INTERFACE", b"SERVER_SOFTWARE", b"REDIRECT_STATUS", b"REMOTE_ADDR",
+        b"REMOTE_PORT", b"SERVER_ADDR",
         b"SERVER_PORT", b"REQUEST_SCHEME", b"SERVER_NAME", b"REQUEST_METHOD", b"REQUEST_URI", b"SCRIPT_NAME",
         b"QUERY_STRING", b"SERVER_PROTOCOL", b"PATH_INFO", b"SCRIPT_FILENAME", b"EXCHANGE_ID",
     }  # fmt: skip
