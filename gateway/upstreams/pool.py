@@ -85,17 +85,16 @@ class Pool:
         self.waiting: deque[Waiter] = deque()
         self._turn = 0
 
-    def take(self, *, fresh: bool = False, not_at: Address | None = None) -> Connection[Any] | None:
+    def take(self, *, fresh: bool = False) -> Connection[Any] | None:
         """A connection to write to at once (it may still be connecting), or None: then `wait`.
 
         fresh   not one that was kept, because a kept one has just been found dead
-        not_at  an address that has just failed: another one if there is any
         Raises GatewayError 503 if every address is out of order.
         """
         members = self.members
         member = members[0]
         if len(members) > 1:
-            member = self._choose(not_at)
+            member = self._choose()
         if not fresh:
             idle = member.idle
             if idle:
@@ -118,10 +117,14 @@ class Pool:
         self.turn.orders.append(Open(member.address, connection, self.brief))
         return connection
 
-    def _choose(self, not_at: Address | None) -> Member:
+    def _able(self) -> list[Member]:
+        """Those that are in order; where none is, all."""
         now = self.turn.now
-        able = [m for m in self.members if m.down_until <= now and m.address != not_at]
-        able = able or [m for m in self.members if m.address != not_at] or self.members
+        return [member for member in self.members if member.down_until <= now] or self.members
+
+    def _choose(self) -> Member:
+        able = self._able()
+        able = [member for member in able if member.idle or member.open < member.limit] or able
         if self.rotate:
             self._turn += 1
             return able[self._turn % len(able)]
@@ -196,7 +199,7 @@ class Pool:
             member.idle.pop().close(Close.FLUSH)
 
     def _serve_waiting(self) -> None:
-        while self.waiting and any(m.idle or m.open < m.limit for m in self.members):
+        while self.waiting and any(m.idle or m.open < m.limit for m in self._able()):
             waiter = self.waiting.popleft()
             waiter.queued_in = None
             self.ready(waiter)

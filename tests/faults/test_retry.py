@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ class Scripted:
     def __init__(self, path: Path, *scripts: Callable[[socket.socket], None]) -> None:
         self.path = path
         self.heads: list[bytes] = []
+        self.accepted: list[socket.socket] = []
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
         self.listener.listen()
@@ -35,9 +37,11 @@ class Scripted:
                 sock, _ = self.listener.accept()
             except OSError:
                 return
-            with sock:
-                sock.settimeout(10)
+            self.accepted.append(sock)
+            sock.settimeout(10)
+            with contextlib.suppress(OSError):
                 script(sock)
+            sock.close()
 
     def head(self, sock: socket.socket) -> bytes:
         octets = b""
@@ -50,7 +54,8 @@ class Scripted:
         return octets
 
     def close(self) -> None:
-        self.listener.close()
+        for sock in (self.listener, *self.accepted):
+            sock.close()
 
 
 @pytest.fixture

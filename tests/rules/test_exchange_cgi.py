@@ -168,7 +168,6 @@ def test_a_grandchild_that_holds_stdout_does_not_hold_the_response(cgi: Talk) ->
     cgi.client.get()
     cgi.script.stdout >> HEAD + b"hello"
     cgi.script.exit()
-    cgi.client.end.site.turn  # noqa: B018
     assert cgi.site.exchanges == 1
     cgi.wait(2.5)
     assert cgi.client.answer().complete
@@ -369,3 +368,45 @@ def test_a_held_back_script_that_has_exited_loses_nothing(cgi: Talk) -> None:
     cgi.client.takes_all()
     answer = cgi.client.answer()
     assert (len(answer.content), answer.complete) == (120_000, True)
+
+
+def test_a_local_redirect_before_the_content_has_come(cgi: Talk) -> None:
+    """What the client still sends belongs to nobody, and least of all to the request that is made in its place."""
+    cgi.client >> b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello"
+    cgi.script.stdout >> b"Location: /b\n\n"
+    assert cgi.script.order.stdin is None
+    cgi.client >> b"wo"
+    cgi.script.stdout >> HEAD + b"b"
+    end(cgi)
+    assert cgi.client.answer().content == b"b"
+    cgi.client >> b"rld" + b"GET /c HTTP/1.1\r\nHost: x\r\n\r\n"
+    assert cgi.script.environment[b"REQUEST_URI"] == b"/c"
+    cgi.script.stdout >> HEAD + b"c"
+    end(cgi)
+    assert cgi.client.answer().content == b"c"
+
+
+def test_a_grandchild_that_goes_on_printing_is_heard_to_its_end(cgi: Talk) -> None:
+    cgi.client.get()
+    cgi.script.stdout >> HEAD
+    cgi.script.exit()
+    for _ in range(4):
+        cgi.wait(1.5)
+        cgi.script.stdout >> b"x"
+    cgi.script.stdout >> EOF
+    answer = cgi.client.answer()
+    assert (answer.content, answer.complete) == (b"xxxx", True)
+
+
+def test_a_local_redirect_of_a_client_that_was_asked_for_its_content(cgi: Talk) -> None:
+    cgi.starts = False
+    cgi.client >> b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n"
+    cgi.start()
+    cgi.client << b"HTTP/1.1 100 Continue\r\n\r\n"
+    cgi.script.stdout >> b"Location: /b\n\n"
+    cgi.start()
+    cgi.script.stdout >> HEAD + b"b"
+    end(cgi)
+    assert cgi.client.answer().content == b"b"
+    cgi.client >> b"helloworld" + b"GET /c HTTP/1.1\r\nHost: x\r\n\r\n"
+    assert cgi.start().environment[b"REQUEST_URI"] == b"/c"

@@ -167,3 +167,31 @@ def test_a_worker_that_does_not_read_holds_the_client_back(scgi: Talk) -> None:
     assert len(scgi.client.on_the_way) == 4
     scgi.worker.takes_all()
     assert len(scgi.worker.take()) == 300_000
+
+
+def test_a_local_redirect_before_the_content_has_come(scgi: Talk) -> None:
+    scgi.client >> b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello"
+    scgi.worker >> b"Location: /b\n\n"
+    scgi.client >> b"world"
+    assert asked(scgi.worker)[1:] == (b"", True)
+    scgi.worker >> HEAD + b"b" >> EOF
+    assert scgi.client.answer().content == b"b"
+    scgi.client.get("/c")
+    assert asked(scgi.worker)[0][b"REQUEST_URI"] == b"/c"
+
+
+def test_content_that_has_come_so_far_is_kept_for_a_worker_that_listens(scgi: Talk) -> None:
+    scgi.connects = False
+    scgi.client >> b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello"
+    scgi.refuse()
+    scgi.accept()
+    assert asked(scgi.worker)[1] == b"hello"
+    scgi.client >> b"world"
+    scgi.worker << b"world"
+
+
+def test_content_that_a_worker_has_had_is_not_there_for_another(scgi: Talk) -> None:
+    scgi.client >> b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello"
+    scgi.worker >> LOST
+    assert scgi.client.answer().status == 502
+    assert len(scgi.workers) == 1

@@ -1,0 +1,314 @@
+"""The pool decides without input and output: which connection, how many, who is next (SEMANTICS 41, 98)."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from gateway.ends import OPEN, Address, Close, Open, Turn
+from gateway.errors import GatewayError
+from gateway.upstreams.connection import Connection
+from gateway.upstreams.pool import PAUSE_S, YIELD_S, Pool
+
+
+class Waiter:
+    """An exchange, as far as a pool and a connection know one."""
+
+    queued_in: deque[Any] | None = None
+    call: Any = None
+    stale = False
+
+    def __init__(self) -> None:
+        self.errors: list[GatewayError] = []
+
+    def pump(self) -> None:
+        """It has nothing to send."""
+
+    def failed(self, error: GatewayError) -> None:
+        self.errors.append(error)
+
+
+class Rig:
+    """A pool, and the driver's part of its life."""
+
+    def __init__(self, addresses: int = 1, **options: Any) -> None:
+        self.turn = Turn(now=100.0)
+        self.served: list[Waiter] = []
+        self.running: dict[Waiter, Connection[Any]] = {}
+        options = {"connect_s": 5.0, "keepalive": 2, "idle_s": 10.0} | options
+        self.pool = Pool(
+            self.turn, [Address(path=f"/{n}") for n in range(addresses)], Connection, self.ready, **options
+        )
+
+    def ready(self, waiter: Waiter) -> None:
+        self.served.append(waiter)
+        self.start(waiter)
+
+    def start(self, waiter: Waiter, **options: Any) -> Connection[Any] | None:
+        connection = self.pool.take(**options)
+        if connection is None:
+            self.pool.wait(waiter)
+            return None
+        connection.exchange = waiter
+        waiter.call = connection
+        self.running[waiter] = connection
+        return connection
+
+    def taken(self, **options: Any) -> Connection[Any]:
+        connection = self.start(Waiter(), **options)
+        assert connection is not None
+        return connection
+
+    def works(self, connection: Connection[Any]) -> Connection[Any]:
+        """It is connected, and octets have come."""
+        connection.connected(self.turn.now)
+        if not connection.proven:
+            self.pool.proved(connection)
+        return connection
+
+    def done(self, connection: Connection[Any], *, keep: bool = True) -> None:
+        self.running = {w: c for w, c in self.running.items() if c is not connection}
+        connection.finish(keep=keep)
+        self.settle()
+
+    def lose(self, connection: Connection[Any], error: OSError | None = None) -> None:
+        connection.lost(error, self.turn.now)
+        self.settle()
+
+    def settle(self) -> None:
+        """What is to be closed is lost."""
+        while self.turn.ends:
+            end = self.turn.ends.pop()
+            end.touched = False
+            if end.closing is not OPEN and not getattr(end, "gone", False):
+                end.lost(None, self.turn.now)
+
+    @property
+    def opened(self) -> int:
+        return sum(isinstance(order, Open) for order in self.turn.orders)
+
+
+def test_a_connection_is_taken_from_those_kept_newest_first() -> None:
+    rig = Rig()
+    first, second = rig.works(rig.taken()), rig.works(rig.taken())
+    rig.done(first)
+    rig.done(second)
+    assert rig.taken() is second
+    assert rig.taken() is first
+    assert rig.opened == 2
+
+
+def test_no_more_are_kept_than_configured() -> None:
+    rig = Rig(keepalive=1)
+    first, second = rig.works(rig.taken()), rig.works(rig.taken())
+    rig.done(first)
+    rig.done(second)
+    assert second.closing is Close.FLUSH
+    assert rig.pool.members[0].open == 1
+
+
+@pytest.mark.parametrize("keepalive", [0, 1])
+def test_one_that_is_not_to_be_kept_is_closed(keepalive: int) -> None:
+    rig = Rig(keepalive=keepalive)
+    rig.done(rig.works(rig.taken()), keep=keepalive == 0)
+    assert rig.pool.members[0].open == 0
+
+
+def test_after_a_dead_one_a_new_one_is_made() -> None:
+    rig = Rig()
+    rig.done(rig.works(rig.taken()))
+    assert rig.taken(fresh=True).used == 1
+    assert rig.opened == 2
+
+
+def test_a_new_one_makes_room_among_the_kept_where_there_is_a_limit() -> None:
+    rig = Rig(limit=1)
+    kept = rig.works(rig.taken())
+    rig.done(kept)
+    waiter = Waiter()
+    rig.start(waiter, fresh=True)
+    assert kept.closing is Close.ABORT
+    rig.settle()
+    assert waiter in rig.running
+    assert rig.pool.members[0].open == 1
+
+
+def test_who_comes_when_all_are_busy_waits_in_order() -> None:
+    rig = Rig(limit=1)
+    first = rig.works(rig.taken())
+    waiters = [Waiter() for _ in range(3)]
+    for waiter in waiters:
+        rig.start(waiter)
+    rig.done(first)
+    assert rig.served == waiters[:1]
+    rig.done(first)
+    rig.lose(first, None)
+    assert rig.served == waiters
+    assert rig.pool.members[0].open == 1
+
+
+def test_a_full_line_is_503() -> None:
+    rig = Rig(limit=1, queue=1)
+    rig.taken()
+    rig.start(Waiter())
+    with pytest.raises(GatewayError) as caught:
+        rig.start(Waiter())
+    assert (caught.value.status, caught.value.cause) == (503, "queue-full")
+
+
+def test_an_address_that_refused_is_passed_over_for_a_while() -> None:
+    rig = Rig(addresses=2)
+    refused = rig.taken()
+    rig.lose(refused, OSError(111, "refused"))
+    assert all(rig.taken().member is not refused.member for _ in range(4))
+    rig.turn.now += PAUSE_S + 1
+    assert refused.member in {rig.taken().member for _ in range(10)}
+
+
+def test_where_all_have_refused_one_is_tried_all_the_same() -> None:
+    rig = Rig(addresses=2)
+    for _ in range(2):
+        rig.lose(rig.taken(), OSError(111, "refused"))
+    assert rig.taken() is not None
+
+
+def test_the_address_with_the_fewest_requests_is_next() -> None:
+    rig = Rig(addresses=3)
+    for _ in range(6):
+        rig.taken()
+    assert [member.open for member in rig.pool.members] == [2, 2, 2]
+
+
+def test_an_idle_one_makes_way_for_one_that_waits_at_the_worker() -> None:
+    rig = Rig(yields=True)
+    first = rig.works(rig.taken())
+    second = rig.taken()  # connected perhaps, but nobody answers
+    first.since = rig.turn.now - 1
+    rig.turn.now += 1
+    rig.done(first)
+    # `second` is newer than the request that has ended: perhaps it only needs its time
+    assert first.closing is OPEN
+    rig.pool.tick(rig.turn.now)
+    assert first.closing is Close.FLUSH
+    assert second.closing is OPEN
+
+
+def test_one_that_waited_longer_than_the_request_took_gets_its_place_at_once() -> None:
+    rig = Rig(yields=True)
+    rig.taken()
+    rig.turn.now += YIELD_S
+    late = rig.works(rig.taken())
+    rig.done(late)
+    assert late.closing is Close.FLUSH
+
+
+def test_a_limit_that_is_learned_late_closes_what_is_idle() -> None:
+    rig = Rig(keepalive=5)
+    connections = [rig.works(rig.taken()) for _ in range(4)]
+    for connection in connections[:3]:
+        rig.done(connection)
+    rig.pool.limit_to(rig.pool.members[0], 2)
+    rig.settle()
+    member = rig.pool.members[0]
+    assert member.open <= 2
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """Anything may happen to connections in any order: the counts stay right and nobody waits in vain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rig = Rig(addresses=2, limit=2, keepalive=1, yields=True)
+        self.waiting: list[Waiter] = []
+
+    @property
+    def busy(self) -> list[Connection[Any]]:
+        return list(self.rig.running.values())
+
+    @property
+    def idle(self) -> list[Connection[Any]]:
+        return [connection for member in self.rig.pool.members for connection in member.idle]
+
+    @rule(fresh=st.booleans())
+    def ask(self, fresh: bool) -> None:
+        waiter = Waiter()
+        if self.rig.start(waiter, fresh=fresh) is None:
+            self.waiting.append(waiter)
+        self.rig.settle()
+
+    @precondition(lambda self: self.busy)
+    @rule(which=st.integers(0, 9), keep=st.booleans())
+    def end(self, which: int, keep: bool) -> None:
+        connection = self.busy[which % len(self.busy)]
+        self.rig.works(connection)
+        self.rig.done(connection, keep=keep)
+
+    @precondition(lambda self: self.busy)
+    @rule(which=st.integers(0, 9), proven=st.booleans(), error=st.sampled_from([None, OSError(111, "refused")]))
+    def lose(self, which: int, proven: bool, error: OSError | None) -> None:
+        connection = self.busy[which % len(self.busy)]
+        if proven:
+            self.rig.works(connection)
+        self.rig.running = {w: c for w, c in self.rig.running.items() if c is not connection}
+        self.rig.lose(connection, error)
+
+    @precondition(lambda self: self.idle)
+    @rule(which=st.integers(0, 9), how=st.sampled_from(["lost", "eof", "expired"]))
+    def idle_ends(self, which: int, how: str) -> None:
+        connection = self.idle[which % len(self.idle)]
+        if how == "lost":
+            self.rig.lose(connection)
+        elif how == "eof":
+            connection.received_eof(self.rig.turn.now)
+        else:
+            connection.expired(self.rig.turn.now)
+        self.rig.settle()
+
+    @precondition(lambda self: self.rig.pool.waiting)
+    @rule()
+    def leave_the_line(self) -> None:
+        waiter: Any = self.rig.pool.waiting[-1]
+        assert waiter.queued_in is self.rig.pool.waiting
+        waiter.queued_in.remove(waiter)
+
+    @rule(length_s=st.sampled_from([0.1, 1.0, 10.0]))
+    def wait(self, length_s: float) -> None:
+        self.rig.turn.now += length_s
+        self.rig.pool.tick(self.rig.turn.now)
+        self.rig.settle()
+
+    @rule(which=st.integers(0, 1), limit=st.integers(1, 3))
+    def learn(self, which: int, limit: int) -> None:
+        self.rig.pool.limit_to(self.rig.pool.members[which], limit)
+        self.rig.settle()
+
+    @invariant()
+    def counts_are_right(self) -> None:
+        pool = self.rig.pool
+        for member in pool.members:
+            mine = [connection for connection in self.busy if connection.member is member]
+            assert member.open == len(mine) + len(member.idle)
+            assert set(member.unproven) <= set(mine)
+            assert all(not connection.busy and connection.proven for connection in member.idle)
+            assert len(member.idle) <= pool.keepalive
+        assert all(not waiter.errors or waiter not in self.rig.running for waiter in self.rig.running)
+
+    def teardown(self) -> None:
+        while self.busy:
+            connection = self.busy[0]
+            self.rig.running = {w: c for w, c in self.rig.running.items() if c is not connection}
+            self.rig.lose(connection)
+        self.rig.pool.close()
+        self.rig.settle()
+        assert not self.rig.pool.waiting
+        for member in self.rig.pool.members:
+            assert (member.open, member.idle, member.unproven) == (0, [], {})
+
+
+PoolMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestPoolMachine = PoolMachine.TestCase
