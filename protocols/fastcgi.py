@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from protocols.fastcgi_records import (
+from protocols.fastcgi_records import (  # fmt: skip
     ABORT_REQUEST,
     BEGIN,
     BEGIN_REQUEST,

@@ -170,6 +170,25 @@ def test_an_address_that_refused_is_passed_over_for_a_while() -> None:
     assert refused.member in {rig.taken().member for _ in range(10)}
 
 
+def test_who_waits_is_not_sent_to_an_address_that_is_out_of_order() -> None:
+    rig = Rig(addresses=2, limit=1)
+    first, second = rig.works(rig.taken()), rig.taken()
+    waiter = Waiter()
+    rig.start(waiter)
+    rig.lose(second, OSError(111, "refused"))
+    assert rig.served == []
+    rig.done(first)
+    assert rig.served == [waiter]
+    assert rig.running[waiter] is first
+
+
+def test_an_address_with_room_is_preferred_to_one_that_is_full() -> None:
+    rig = Rig(addresses=2)
+    rig.pool.limit_to(rig.pool.members[0], 1)
+    assert [rig.taken() is not None for _ in range(6)] == [True] * 6
+    assert [member.open for member in rig.pool.members] == [1, 5]
+
+
 def test_where_all_have_refused_one_is_tried_all_the_same() -> None:
     rig = Rig(addresses=2)
     for _ in range(2):
