@@ -90,7 +90,7 @@ def get(site: Any, path: str, **arguments: Any) -> requests.Response:
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second: it ended between the open and the read
         return False
 
 
