@@ -152,7 +152,7 @@ def load_config(file: str) -> Config:
     """Read a config file. Raises ConfigError with the first mistake."""
     try:
         with open(file, "rb") as opened:
-            source = opened.read().decode("utf-8")
+            source = opened.read().decode("utf-8-sig")
     except OSError as error:
         remedy = "`gateway init` writes one to start from" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(f"cannot be read: {error.strerror}", file=file, allowed=remedy) from None
@@ -169,6 +169,8 @@ def parse_config(source: str, file: str) -> Config:
         text = str(error)
         line = re.search(r"at line (\d+)", text)
         raise ConfigError("is no TOML: " + text, file=file, line=int(line[1]) if line else None) from None
+    except (RecursionError, ValueError):  # tables in tables without end, numbers of thousands of digits
+        raise ConfigError("holds a value too deep or too long to be read", file=file) from None
     return _Reader(source, file).config(tables)
 
 
@@ -247,7 +249,8 @@ class _Reader:
         return found
 
     def server(self, table: dict[str, Any]) -> Server:
-        if (processes := table.get("processes")) not in (None, 0, 1):
+        processes = table.get("processes", 1)
+        if isinstance(processes, int) and not isinstance(processes, bool) and processes > 1:
             self.wrong("more than one server process is not available in this version", "server.processes", processes,
                        "1")  # fmt: skip
         if (model := table.get("concurrency")) in keys.LATER_MODELS:
@@ -285,7 +288,9 @@ class _Reader:
         for name in ("access", "error"):
             if found[name] not in (None, "-", "syslog"):
                 path = os.path.join(self.directory, found[name])
-                if os.path.isdir(path) or not os.path.isdir(os.path.dirname(path)):
+                directory = os.path.dirname(path)
+                writable = os.access(path if os.path.exists(path) else directory, os.W_OK)
+                if os.path.isdir(path) or not os.path.isdir(directory) or not writable:
                     self.wrong("cannot be written", f"log.{name}", found[name],
                                "a file in a directory that exists, relative to the config file")  # fmt: skip
                 found[name] = path
@@ -332,7 +337,7 @@ class _Reader:
         if not os.access(path, os.X_OK) or os.path.isdir(path):
             self.wrong("cannot be run", f"{where}.command", program, f"a program: chmod +x {path}")
         return App(
-            name, (os.fsencode(path), *map(os.fsencode, found["command"][1:])), found["interface"],
+            name, (os.fsencode(os.path.abspath(path)), *map(os.fsencode, found["command"][1:])), found["interface"],
             self.workers(table.get("workers", 1), f"{where}.workers"), found["environment"],
             os.fsencode(os.path.normpath(directory)), found["user"],
         )  # fmt: skip
@@ -421,11 +426,12 @@ class _Reader:
 
     def match(self, path: str, key: str) -> Match:
         allowed = 'a prefix "/app/", "=/exact" or "*.php"'
-        if path.startswith("*.") and "/" not in path and len(path) > 2:
-            return Match(Kind.SUFFIX, os.fsencode(path[1:]))
-        kind, value = (Kind.EXACT, path[1:]) if path.startswith("=") else (Kind.PREFIX, path)
-        if not value.startswith("/") or "*" in value:
-            self.wrong("is not allowed", key, path, allowed)
+        if path.startswith("*.") and not re.search(r"[/*]", path[1:]) and len(path) > 2:
+            kind, value = Kind.SUFFIX, path[1:]
+        else:
+            kind, value = (Kind.EXACT, path[1:]) if path.startswith("=") else (Kind.PREFIX, path)
+            if not value.startswith("/") or "*" in value:
+                self.wrong("is not allowed", key, path, allowed)
         if re.search(r"//|/\.\.?(/|$)|[?#]|%[0-9A-Fa-f]{2}", value):
             self.wrong("never matches: paths are compared decoded, normalised and without query", key, path)
         return Match(kind, os.fsencode(value))

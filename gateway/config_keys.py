@@ -6,6 +6,7 @@ Must never know: files, the command line. Next: `config.py`, which applies it.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
           "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}  # fmt: skip
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) *(ms|s|m|h|d)?")
 _LARGEST = 1 << 62
-"""No size or duration is larger: the driver and the file system take it as 64 bits."""
+"""No size, duration or number is larger: the driver and the file system take it as 64 bits."""
 _HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]+\]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DURATIONS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -36,7 +37,10 @@ def size(value: Any) -> int:
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise ValueError('a size: 4096, "8KiB", "10MB", "1GiB"')
-    return int(float(match[1]) * _SIZES[(match[2] or "").lower()])
+    octets = int(float(match[1]) * _SIZES[(match[2] or "").lower()])
+    if octets > _LARGEST:
+        raise ValueError(f"a size of at most {_LARGEST} octets")
+    return octets
 
 
 def duration(value: Any) -> float:
@@ -63,6 +67,10 @@ _ADDRESSES = '"127.0.0.1:9000", "[::1]:9000", "name:9000", "unix:/path/to.sock"'
 def _address(value: Any) -> Address:
     if not isinstance(value, str) or "\0" in value:
         raise ValueError(_ADDRESSES)
+    if value.startswith(("/", "./")):
+        raise ValueError(f'"unix:{value}" for a unix socket')
+    if "://" in value:
+        raise ValueError(f"{_ADDRESSES}; an address is no URL")
     if value.startswith("unix:"):
         path = value.removeprefix("unix:")
         if not path:
@@ -72,8 +80,14 @@ def _address(value: Any) -> Address:
     host, colon, port = value.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            raise ValueError(f"{_ADDRESSES}; in brackets stands an IPv6 address") from None
     elif ":" in host:
         raise ValueError(_ADDRESSES + "; an IPv6 address stands in brackets")
+    elif host and not _HOST.fullmatch(host):
+        raise ValueError(_ADDRESSES)
     if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise ValueError(_ADDRESSES)
     return Address(host, int(port))
@@ -100,6 +114,16 @@ def text(value: Any) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError("a text in quotes")
     return value
+
+
+def access_log(value: Any) -> str | None:
+    """Where the access log goes; None for nowhere."""
+    if value is False:
+        return None
+    try:
+        return text(value)
+    except ValueError:
+        raise ValueError('"-" for stdout, a path, "syslog", or false for none') from None
 
 
 def host(value: Any) -> str:
@@ -149,7 +173,7 @@ def boolean(value: Any) -> bool:
 
 def count(minimum: int) -> Callable[[Any], int]:
     def parse(value: Any) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= _LARGEST:
             raise ValueError(f"a whole number from {minimum} up")
         return value
 
@@ -238,7 +262,7 @@ TIMEOUTS = (
 )
 
 LOG = (
-    Key("access", lambda value: None if value is False else text(value), "-",
+    Key("access", access_log, "-",
         '"-" for stdout, a path, "syslog"; false for none', example='"-"'),
     Key("format", text, "combined", "common | combined | json | a format of your own with {fields}",
         example='"combined"'),
