@@ -149,6 +149,35 @@ def _suffix(route: Route) -> bytes | None:
     return route.match.value if route.match.kind is Kind.SUFFIX else None
 
 
+class Programs:
+    """What the routes run: such a file is never sent as it is, whatever path leads to it (SEMANTICS 75)."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        running = [route for route in routes if route.interface in ("cgi", "fastcgi", "scgi")]
+        self.suffixes = tuple(
+            {r.match.value for r in routes if r.match.kind is Kind.SUFFIX and r.interface != "static"}
+        )
+        self.scripts = frozenset(os.path.realpath(r.script) for r in running if r.script is not None)
+        self._roots = [
+            (os.path.realpath(r.root).rstrip(b"/") + b"/", _suffix(r) or b"", r.interface == "cgi")
+            for r in running
+            if r.root is not None and (r.interface == "cgi" or r.split is not None)
+        ]
+        self.below = tuple({root for root, _, _ in self._roots})
+        """Directories with a slash at the end; in no other one does it depend on more than the name."""
+
+    def hold(self, real: bytes, mode: int) -> bool:
+        """Whether a file is one of them, by a name that the kernel tells; `mode` as of stat."""
+        if real.endswith(self.suffixes) or real in self.scripts:
+            return True
+        if not real.startswith(self.below):
+            return False
+        return any(
+            real.startswith(root) and real.endswith(suffix) and (mode & 0o111 or not executable)
+            for root, suffix, executable in self._roots
+        )
+
+
 def host_name(host: bytes) -> bytes:
     """The host without its port, in lower case."""
     name = host[: host.find(b"]") + 1] if host.startswith(b"[") else host.partition(b":")[0]
@@ -308,7 +337,10 @@ def _check_links(route: Route, filename: bytes) -> None:
 
 def _real(filename: bytes) -> bytes:
     """The name without symbolic links, as the kernel tells it: three calls, whatever the depth."""
-    descriptor = os.open(filename, os.O_PATH | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(filename, os.O_PATH | os.O_CLOEXEC)
+    except OSError:  # it is gone since it was looked at, or there are no descriptors left
+        return os.path.realpath(filename)
     try:
         return os.readlink(b"/proc/self/fd/%d" % descriptor)
     finally:

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.config import App, Config, Kind, Route
+from gateway.config import App, Config, Route
 from gateway.drivers.event import EventDriver
 from gateway.ends import Address, End, Launch, Turn
 from gateway.errors import ServeError
@@ -40,7 +40,7 @@ from gateway.processes.launch import launch
 from gateway.processes.listen_socket import close_listener, explain_bind, make_listener
 from gateway.processes.reap import Reaper
 from gateway.processes.supervise import Supervisor, Worker
-from gateway.routing import Router
+from gateway.routing import Programs, Router
 from gateway.site import Interface, Service, Site
 from protocols.http1 import tokeniser
 
@@ -114,7 +114,8 @@ class Server:
                     raise ServeError(*explain_bind(error, listen)) from None
             self._drop_privileges(config.server.user)
             apps = {app.name: self._app(app) for app in self._used_apps()}
-            site.services = [Service(route, self._interface(route, apps)) for route in config.routes]
+            programs = Programs(config.routes)
+            site.services = [Service(route, self._interface(route, apps, programs)) for route in config.routes]
             site.router = Router([service.route for service in site.services])
             for sock, _ in self.sockets:
                 create: Any = self.loop.create_unix_server if sock.family == socket.AF_UNIX else self.loop.create_server
@@ -148,12 +149,12 @@ class Server:
     def _connection(self) -> asyncio.Protocol:
         return self.driver.serve(Http1Front(self.site))
 
-    def _interface(self, route: Route, apps: dict[str, Address]) -> Interface:
+    def _interface(self, route: Route, apps: dict[str, Address], programs: Programs) -> Interface:
         if route.app is not None and route.app in apps:
             route = msgspec.structs.replace(route, addresses=(apps[route.app],))
         match route.interface:
             case "static":
-                return StaticInterface(self.site, route, self._sources())
+                return StaticInterface(route, programs)
             case "cgi":
                 return CgiInterface(self.site, route, explain)
             case "fastcgi":
@@ -163,13 +164,6 @@ class Server:
                 return ScgiInterface(self.site, route)
             case _:
                 return HttpInterface(self.site, route)
-
-    def _sources(self) -> tuple[bytes, ...]:
-        """Suffixes of files that are run, and so never sent."""
-        return tuple(
-            route.match.value for route in self.config.routes
-            if route.match.kind is Kind.SUFFIX and route.interface != "static"
-        )  # fmt: skip
 
     def _used_apps(self) -> list[App]:
         used = {route.app for route in self.config.routes}

@@ -22,7 +22,7 @@ from protocols.message import FieldLine, Response
 if TYPE_CHECKING:
     from gateway.config import Route
     from gateway.exchange import Exchange
-    from gateway.site import Site
+    from gateway.routing import Found, Programs
 
 SMALL_BYTES = 64 * 1024
 """Files up to this are read in one go; above, the kernel sends them."""
@@ -35,37 +35,56 @@ class StaticInterface:
     needs_length = False
     spools = False
 
-    def __init__(self, site: Site, route: Route, sources: tuple[bytes, ...] = ()) -> None:
+    def __init__(self, route: Route, programs: Programs) -> None:
         assert route.root is not None
-        self.sources = sources
-        """Suffixes that other routes run: such a file is never sent, however it was reached."""
-        self.site = site
+        self.programs = programs
         self.route = route
         self.root = os.path.realpath(route.root)
         self.types: dict[bytes, bytes] = {}
 
     def start(self, exchange: Exchange) -> None:
         """Answer at once: a file is always ready."""
-        request = exchange.request
-        if request.method not in (b"GET", b"HEAD"):
+        assert exchange.found is not None
+        path, descriptor, status = self.find(exchange.request.method, exchange.found)
+        if descriptor >= 0:
+            self._send(exchange, path, descriptor, status)
+        else:
+            self._directory(exchange, path)
+
+    def find(self, method: bytes, found: Found) -> tuple[bytes, int, os.stat_result]:
+        """What answers: its path below the root, a descriptor of the file, its status.
+
+        The descriptor is -1 for a directory that is to be listed, or asked for again with a slash.
+        Raises GatewayError 403, 404 or 405.
+        """
+        if method not in (b"GET", b"HEAD"):
             raise GatewayError(
-                405, "method", f"{request.method.decode('latin-1')} on a file", "", side=Side.CLIENT,
+                405, "method", f"{method.decode('latin-1')} on a file", "", side=Side.CLIENT,
                 fields=((b"Allow", b"GET, HEAD"),),
             )  # fmt: skip
-        assert exchange.found is not None
-        path = exchange.found.place.path_info.lstrip(b"/")
+        path = found.place.path_info.lstrip(b"/")
         descriptor, status = self._open(path)
-        if stat.S_ISDIR(status.st_mode):
-            os.close(descriptor)
-            self._directory(exchange, path)
-            return
-        if path.endswith(self.sources):
-            os.close(descriptor)
-            raise _missing(path, "another route runs files with this suffix")
-        if not stat.S_ISREG(status.st_mode):
-            os.close(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            return path, descriptor, status
+        os.close(descriptor)
+        if not stat.S_ISDIR(status.st_mode):
             raise _missing(path, "it is neither a file nor a directory")
-        self._send(exchange, path, descriptor, status)
+        if not found.target.path.endswith(b"/"):
+            return path, -1, status
+        for name in self.route.index or (b"index.html",):
+            inside = path + b"/" + name if path and not path.endswith(b"/") else path + name
+            try:
+                descriptor, within = self._open(inside)
+            except GatewayError as error:
+                if error.status == 404:
+                    continue
+                raise
+            if stat.S_ISREG(within.st_mode):
+                return inside, descriptor, within
+            os.close(descriptor)
+        if not self.route.listing:
+            raise _missing(path, "it is a directory without an index; listing = true would show its files")
+        return path, -1, status
 
     def tick(self, now: float) -> None:
         """Nothing waits."""
@@ -90,14 +109,19 @@ class StaticInterface:
             ) from None  # fmt: skip
         except OSError as error:
             raise _missing(path, error.strerror or "it cannot be opened") from None
+        status = os.fstat(descriptor)
+        real = os.readlink(b"/proc/self/fd/%d" % descriptor)
         if self.route.symlinks != "any":
-            real = os.readlink(b"/proc/self/fd/%d" % descriptor)
             inside = real == self.root or real.startswith(self.root.rstrip(b"/") + b"/")
             if not inside or (self.route.symlinks == "none" and real != os.path.normpath(full)):
                 os.close(descriptor)
                 where = os.fsdecode(real)
                 raise _missing(path, f"a symbolic link leads to {where} (symlinks = {self.route.symlinks!r})")
-        return descriptor, os.fstat(descriptor)
+        mode, hold = status.st_mode, self.programs.hold
+        if stat.S_ISREG(mode) and (hold(real, mode) or (real != full and hold(full, mode))):
+            os.close(descriptor)
+            raise _missing(path, "another route runs this file, so it is not sent")
+        return descriptor, status
 
     # ------------------------------------------------------------------ files
 
@@ -166,20 +190,6 @@ class StaticInterface:
             exchange.respond(Response(301, [(b"Location", location)], length=0))
             exchange.response_end()
             return
-        for name in self.route.index or (b"index.html",):
-            inside = path + b"/" + name if path and not path.endswith(b"/") else path + name
-            try:
-                descriptor, status = self._open(inside)
-            except GatewayError as error:
-                if error.status == 404:
-                    continue
-                raise
-            if stat.S_ISREG(status.st_mode) and not name.endswith(self.sources):
-                self._send(exchange, inside, descriptor, status)
-                return
-            os.close(descriptor)
-        if not self.route.listing:
-            raise _missing(path, "it is a directory without an index; listing = true would show its files")
         page = self._listing(found.target.path, os.path.join(self.root, path))
         exchange.respond(Response(200, [(b"Content-Type", b"text/html; charset=utf-8")], length=len(page)))
         if exchange.request.method != b"HEAD":
