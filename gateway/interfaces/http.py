@@ -24,10 +24,11 @@ from protocols.message import (
     Request,
     Response,
 )
-from protocols.target import encode_path
+from protocols.target import Target, encode_path
 
 if TYPE_CHECKING:
     from gateway.config import Route
+    from gateway.ends import Address
     from gateway.exchange import Exchange
     from gateway.site import Site
 
@@ -54,9 +55,7 @@ class HttpInterface:
             site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
             keepalive=route.keepalive, idle_s=IDLE_S, rotate=route.balance == "round-robin",
         )  # fmt: skip
-        self.prefix = route.match.value.rstrip(b"/")
-        self.strip = len(self.prefix) if route.strip_prefix else 0
-        self.literal_host = route.host.encode() if route.host not in ("client", "upstream") else b""
+        self.prefix = route.match.value.rstrip(b"/") if route.strip_prefix else b""
 
     def start(self, exchange: Exchange) -> None:
         """Send the request on a kept connection, or on a new one."""
@@ -89,37 +88,43 @@ class HttpInterface:
         key = (self, request.host, member) if self.route.host == "upstream" else (self, request.host)
         lines: bytes | None = derived.get(key) if derived is not None else None
         if lines is None:
-            lines = encode_lines(self._fields(request, member))
+            lines = encode_lines(origin_fields(request, self.route, member.address))
             if derived is not None:
                 derived[key] = lines
         return lines + self.site.forwarding.lines(exchange)
 
-    def _fields(self, request: Request, member: Member) -> list[FieldLine]:
-        if self.literal_host:
-            host = self.literal_host
-        elif self.route.host == "upstream":
-            host = str(member.address).encode() if not member.address.path else b"localhost"
-        else:
-            host = request.host or b"localhost"
-        fields: list[FieldLine] = [(b"Host", host)]
-        fields += [line for line in forwardable(request.fields) if lower(line[0]) not in _OURS]
-        if request.upgrade and self.route.websocket:
-            fields.append((b"Connection", b"upgrade"))
-            fields.append((b"Upgrade", request.upgrade))
-        return fields
-
     def target(self, exchange: Exchange) -> bytes:
-        """The request-target for the origin server: the path as the router saw it."""
+        """The request-target for the origin server."""
         assert exchange.found is not None
-        target = exchange.found.target
-        if not self.strip:
-            return target.raw_path
-        raw_path = target.raw_path
-        if raw_path.startswith(self.prefix):  # no escapes in the prefix: it can be cut off as it stands
-            rest = raw_path[self.strip :]
-            return rest if rest.startswith(b"/") else b"/" + rest
-        path = target.path[self.strip :] or b"/"
-        return encode_path(path) + raw_path[len(raw_path.partition(b"?")[0]) :]
+        return origin_target(exchange.found.target, self.prefix)
+
+
+def origin_fields(request: Request, route: Route, address: Address) -> list[FieldLine]:
+    """The field lines for the origin server at an address, but those that tell of the client and of framing."""
+    if route.host == "client":
+        host = request.host or b"localhost"
+    elif route.host == "upstream":
+        host = str(address).encode() if not address.path else b"localhost"
+    else:
+        host = route.host.encode()
+    fields: list[FieldLine] = [(b"Host", host)]
+    fields += [line for line in forwardable(request.fields) if lower(line[0]) not in _OURS]
+    if request.upgrade and route.websocket:
+        fields.append((b"Connection", b"upgrade"))
+        fields.append((b"Upgrade", request.upgrade))
+    return fields
+
+
+def origin_target(target: Target, prefix: bytes) -> bytes:
+    """The request-target for the origin server: the path as the router saw it, without `prefix`."""
+    raw_path = target.raw_path
+    if not prefix:
+        return raw_path
+    rest = raw_path[len(prefix) :]
+    if raw_path.startswith(prefix) and rest.startswith(b"/"):  # no escapes: it can be cut off as it stands
+        return rest
+    path = target.path[len(prefix) :] or b"/"
+    return encode_path(path) + raw_path[len(raw_path.partition(b"?")[0]) :]
 
 
 class HttpConnection(Connection["Exchange"]):
