@@ -186,9 +186,8 @@ class Exchange:
         self.content_passed = False
         if self.spool is not None:
             self.spool.rewind()
-        if self.request_side is REQUEST_DONE:
-            self._wait_for_response()
-        else:
+        self._wait_for_response()
+        if self.request_side is not REQUEST_DONE:
             self.client.read_content(False)
         try:
             service.interface.start(self)
@@ -230,6 +229,7 @@ class Exchange:
         if spool is not None:
             while not call.full and (piece := spool.read()):
                 call.content(piece)
+            self._wait_for_response()
             if spool.rest:
                 call.room()
             elif self.request_side is REQUEST_DONE:
@@ -241,6 +241,8 @@ class Exchange:
                 self.request_side = STREAMING
                 self.pump()
         elif self.request_side is STREAMING:
+            if self.response_side is WAITING:  # now it is for the client to go on
+                self.deadline, self.late = self.total_deadline, "total"
             self.client.read_content(True)
 
     def content(self, octets: bytes) -> None:
@@ -261,6 +263,7 @@ class Exchange:
             return
         call.content(octets)
         if call.full:
+            self._wait_for_response()
             self.client.read_content(False)
             call.room()
 
@@ -338,7 +341,7 @@ class Exchange:
         self.response_side = RESPONDING
         self.status = response.status
         self.responded_at = self.site.turn.now
-        self.deadline = self.total_deadline
+        self.deadline, self.late = self.total_deadline, "total"
         self.client.respond(response)
 
     def response_content(self, octets: Outgoing) -> None:
@@ -382,7 +385,7 @@ class Exchange:
         self.content_passed = False
         self.request_side = STREAMING
         self.status = 101
-        self.deadline = self.total_deadline
+        self.deadline, self.late = self.total_deadline, "total"
         early = self.client.tunnel(response)
         if early:
             self.content(early)

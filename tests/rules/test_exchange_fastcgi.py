@@ -8,7 +8,7 @@ from gateway.ends import Address
 from protocols.fastcgi_records import GET_VALUES_RESULT, record
 from tests.rules.conftest import Talks
 from tests.rules.playbook import CLOSED, EOF, LOST, Talk, route
-from tests.rules.words import Fastcgi, encode_pair, end, page, request, stderr, stdout
+from tests.rules.words import Fastcgi, encode_pair, end, page, records, request, stderr, stdout
 
 HEAD = b"Content-Type: text/plain\n\n"
 
@@ -507,7 +507,6 @@ def test_a_worker_that_does_not_read_holds_the_client_back(talk: Talks) -> None:
     one.client >> b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n"
     one.client >> b"x" * 60_000
     one.connects = True
-    one.opens[0].end.wire = None
     while one.opens:
         one.accept()
     one.worker.room = 100
@@ -517,13 +516,8 @@ def test_a_worker_that_does_not_read_holds_the_client_back(talk: Talks) -> None:
     assert len(one.client.on_the_way) >= 1
     one.worker.takes_all()
     assert not one.client.on_the_way
-    assert sum(len(line) - len("STDIN 1 ") for line in _stdin(one)) == 300_000
-
-
-def _stdin(one: Talk) -> list[str]:
-    from tests.rules.words import records
-
-    return [line for line in records(one.worker) if line.startswith("STDIN 1 ")]
+    stdin = [line for line in records(one.worker) if line.startswith("STDIN 1 ")]
+    assert sum(len(line) - len("STDIN 1 ") for line in stdin) == 300_000
 
 
 def test_a_client_that_never_reads_is_left_and_the_worker_told(fastcgi: Talk) -> None:

@@ -195,3 +195,47 @@ def test_content_that_a_worker_has_had_is_not_there_for_another(scgi: Talk) -> N
     scgi.worker >> LOST
     assert scgi.client.answer().status == 502
     assert len(scgi.workers) == 1
+
+
+def test_content_waits_in_line_no_longer_than_for_a_response(talk: Talks) -> None:
+    one = talk(route("cgi", processes=1, response_s=2.0, read_s=60.0))
+    one.client.get()
+    one.script.stdout >> HEAD
+    other = one.connect()
+    other >> b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello"
+    one.wait(2.5)
+    assert other.answer().status == 503
+
+
+def test_a_worker_that_does_not_read_its_content_is_504(talk: Talks) -> None:
+    one = talk(route("scgi", response_s=2.0))
+    one.client >> b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n"
+    one.worker.room = 60_000
+    for _ in range(3):
+        one.client >> b"x" * 40_000
+        one.wait(1.5)
+    one.wait(1)
+    assert one.client.answer().status == 504
+
+
+def test_content_may_take_longer_than_a_response_as_long_as_it_goes_on(talk: Talks) -> None:
+    one = talk(route("scgi", response_s=2.0))
+    one.client >> b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n"
+    for _ in range(6):
+        one.wait(1.5)
+        one.client >> b"x"
+    one.worker >> HEAD >> EOF
+    assert one.client.answer().status == 200
+
+
+def test_content_that_was_kept_may_take_longer_than_a_response_as_long_as_it_goes_on(talk: Talks) -> None:
+    one = talk(route("scgi", response_s=2.0))
+    one.connects = False
+    content = b"%x\r\n%b\r\n0\r\n\r\n" % (400_000, b"x" * 400_000)
+    one.client >> b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + content
+    one.accept(room=1000)
+    for _ in range(6):
+        one.wait(1.5)
+        one.worker.takes(70_000)
+    one.worker >> HEAD >> EOF
+    assert one.client.answer().status == 200
