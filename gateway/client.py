@@ -25,16 +25,19 @@ from urllib.parse import urlsplit
 
 from gateway import __version__
 from gateway.ends import Address
-from protocols.cgi import LocalRedirect, Peer, ScriptResponseReader, meta_variables
-from protocols.fastcgi import EndRequest, GatewayConnection, ProtocolStatus, RecordType, Role, Stderr, Stdout
-from protocols.fastcgi import encode_pair as fastcgi_pair
-from protocols.fastcgi_records import HEADER
+from protocols.cgi import ScriptResponseReader, meta_variables
+from protocols.fastcgi import GatewayConnection
+from protocols.fastcgi_events import EndRequest, Stderr, Stdout
+from protocols.fastcgi_records import HEADER, ProtocolStatus, RecordType, Role
+from protocols.fastcgi_records import encode_pair as fastcgi_pair
 from protocols.http1 import RequestWriter, ResponseReader, tokeniser
 from protocols.message import (
     Content,
     EndOfMessage,
     FieldLine,
     LocalProtocolError,
+    LocalRedirect,
+    Peer,
     RemoteProtocolError,
     Request,
     Response,

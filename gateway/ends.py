@@ -18,7 +18,7 @@ import enum
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias
 
 WINDOW = 128 * 1024
 """Octets that may wait for one slow reader before its writer is held back."""
@@ -159,7 +159,6 @@ class Open:
     brief: bool = False
 
 
-@runtime_checkable
 class Child(Protocol):
     """What a process reports to whoever ordered it."""
 

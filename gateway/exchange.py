@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gateway.ends import Outgoing
 from gateway.errors import GatewayError, Retry, Side
 from gateway.spool import Spool
-from protocols.cgi import LocalRedirect, Peer
-from protocols.message import END, Content, EndOfMessage, FieldLines, Request, Response
+from protocols.message import END, Content, EndOfMessage, FieldLines, LocalRedirect, Peer, Request, Response
 
 if TYPE_CHECKING:
     from gateway.routing import Found

@@ -11,10 +11,9 @@ import ipaddress
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from protocols.cgi import Peer
 from protocols.fields import all_values, first
 from protocols.http1 import encode_lines
-from protocols.message import FieldLine, Request
+from protocols.message import FieldLine, Peer, Request
 
 if TYPE_CHECKING:
     from gateway.exchange import Exchange

@@ -14,8 +14,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-
-import msgspec
+from dataclasses import dataclass
 
 from gateway.config import Kind, Route
 from gateway.errors import GatewayError, Side
@@ -28,7 +27,8 @@ CACHE_BYTES = 1024
 BACKUPS = (b"~", b".bak", b".orig", b".swp", b".old", b".save", b".dpkg-dist", b".rpmsave")
 
 
-class Found(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Found:
     """A route and where in it the request landed."""
 
     route: Route

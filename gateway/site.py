@@ -9,19 +9,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
-
-import msgspec
 
 from gateway import __version__
 from gateway.errors import GatewayError, Retry, Side
 from gateway.observe.access_log import AccessLog, AccessRecord
 from gateway.observe.error_log import ErrorLog, StderrLog
 from gateway.pages import error_page
-from protocols.cgi import Peer
 from protocols.fields import first, http_date
 from protocols.http1 import HeadLimits, Tokeniser
-from protocols.message import FieldLine, Request, Response
+from protocols.message import FieldLine, Peer, Request, Response
 
 if TYPE_CHECKING:
     from gateway.config import Limits, Route, Timeouts
@@ -60,7 +58,8 @@ class Front(Protocol):
         """Close where nothing is in flight."""
 
 
-class Service(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Service:
     """A route with its interface, ready to be used."""
 
     route: Route

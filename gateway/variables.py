@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from protocols.cgi import Peer, connection_variables, field_variables, request_variables, route_variables
+from protocols.cgi import connection_variables, field_variables, request_variables, route_variables
+from protocols.message import Peer
 
 if TYPE_CHECKING:
     from gateway.config import Route

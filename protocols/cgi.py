@@ -12,8 +12,6 @@ from collections.abc import Callable, Collection, Iterable
 from http import HTTPStatus
 from typing import TypeAlias
 
-import msgspec
-
 from protocols.chunked import ChunkedReader
 from protocols.fields import HOP_BY_HOP, Memo, tokens
 from protocols.message import (
@@ -23,6 +21,8 @@ from protocols.message import (
     FieldLine,
     FieldLines,
     LocalProtocolError,
+    LocalRedirect,
+    Peer,
     RemoteProtocolError,
     Request,
     Response,
@@ -33,17 +33,6 @@ Sink: TypeAlias = Callable[[bytes, bytes], object]
 """Takes the name and the value of one meta-variable."""
 
 # ---------------------------------------------------------------------- meta-variables (RFC 3875 4.1)
-
-
-class Peer(msgspec.Struct, frozen=True, gc=False):
-    """The two sides of a client's connection."""
-
-    remote_addr: bytes
-    """IPv6 without brackets; b"" for a client of a unix socket."""
-    remote_port: bytes
-    server_addr: bytes
-    server_port: bytes
-    https: bool
 
 
 def route_variables(
@@ -186,13 +175,6 @@ def meta_variables(
 
 
 # ---------------------------------------------------------------------- the response of a script (6)
-
-
-class LocalRedirect(msgspec.Struct, frozen=True, gc=False):
-    """The script wants another path of this server to answer instead (6.2.2)."""
-
-    target: bytes
-    """Path and query, as the script gave them."""
 
 
 ScriptEvent: TypeAlias = Response | LocalRedirect | Content | EndOfMessage

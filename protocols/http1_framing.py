@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import enum
 import math
+from dataclasses import dataclass
 from typing import Any, TypeAlias
-
-import msgspec
 
 from protocols import http1_grammar as grammar
 from protocols.chunked import ChunkedReader, encode_chunk, encode_last_chunk
@@ -72,7 +71,8 @@ def control(fields: list[FieldLine]) -> Control:
     return length, coding, options, hosts, expect, upgrade
 
 
-class Section(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Section:
     """A header section, split and looked through."""
 
     fields: list[FieldLine]

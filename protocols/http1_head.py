@@ -8,15 +8,15 @@ Must never know: what fields mean, framing, which engine splits them. Next: `htt
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import NoReturn
-
-import msgspec
 
 from protocols import http1_grammar as grammar
 from protocols.message import RemoteProtocolError
 
 
-class HeadLimits(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
     """What one head may cost. The defaults are those of the config file."""
 
     start_line_bytes: int = 8 * 1024
@@ -26,7 +26,8 @@ class HeadLimits(msgspec.Struct, frozen=True):
     """Field lines in a section."""
 
 
-class HeadShape(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class HeadShape:
     """The two kinds of heads."""
 
     head: re.Pattern[bytes]

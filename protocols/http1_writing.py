@@ -6,9 +6,8 @@ Must never know: sockets, routes, where the fields came from. Next: `http1.py`, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from http import HTTPStatus
-
-import msgspec
 
 from protocols import http1_grammar as grammar
 from protocols.http1_framing import CODING, CONNECTION, DATE, LENGTH, SERVER, ContentWriter, Framing, marks
@@ -31,7 +30,8 @@ def _status_line(response: Response) -> bytes:
     return b"HTTP/1.1 %d %b\r\n" % (status, response.reason)
 
 
-class _Block(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class _Block:
     """The status-line and field lines of a response in one piece, those that frame its content apart."""
 
     octets: bytes

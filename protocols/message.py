@@ -42,6 +42,17 @@ class LocalProtocolError(ProtocolError):
     """We were about to break the rule: a defect of the caller."""
 
 
+class Peer(msgspec.Struct, frozen=True, gc=False):
+    """The two sides of a client's connection."""
+
+    remote_addr: bytes
+    """IPv6 without brackets; b"" for a client of a unix socket."""
+    remote_port: bytes
+    server_addr: bytes
+    server_port: bytes
+    https: bool
+
+
 class Request(msgspec.Struct, frozen=True, gc=False):
     """The head of a request (RFC 9110 3.4, RFC 9112 3)."""
 
@@ -76,6 +87,13 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     """Whether the sender lets the connection persist (HTTP only)."""
     derived: Derived | None = None
     """None where the section is not shared."""
+
+
+class LocalRedirect(msgspec.Struct, frozen=True, gc=False):
+    """The script wants another path of this server to answer instead (RFC 3875 6.2.2)."""
+
+    target: bytes
+    """Path and query, as the script gave them."""
 
 
 class Content(msgspec.Struct, frozen=True, gc=False):

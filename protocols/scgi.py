@@ -8,16 +8,16 @@ Must never know: sockets, HTTP, what a meta-variable means. Next: `cgi.py`, whic
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TypeAlias
-
-import msgspec
 
 from protocols.message import END, Content, EndOfMessage, LocalProtocolError, RemoteProtocolError
 
 _DECIMAL = re.compile(rb"0|[1-9][0-9]{0,18}")  # no sign, no leading zero; below 2**63
 
 
-class Begin(msgspec.Struct, frozen=True, gc=False):
+@dataclass(frozen=True, slots=True)
+class Begin:
     """A request with all its meta-variables, in order: CONTENT_LENGTH is the first."""
 
     pairs: list[tuple[bytes, bytes]]

@@ -16,9 +16,9 @@ from gateway.config import Config, ConfigError, Route, directory_config, load_co
 from gateway.errors import GatewayError
 from gateway.routing import Found, Router, host_name, matches
 from gateway.site import SOFTWARE
-from protocols.cgi import Peer, meta_variables
+from protocols.cgi import meta_variables
 from protocols.fields import forwardable
-from protocols.message import FieldLine, RemoteProtocolError, Request
+from protocols.message import FieldLine, Peer, RemoteProtocolError, Request
 from protocols.target import parse
 
 

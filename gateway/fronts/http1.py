@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 from gateway.ends import WINDOW, Close, End, FileSlice, Outgoing, Resume, SocketName
 from gateway.errors import GatewayError, Side
 from gateway.exchange import REQUEST_DONE, Exchange
-from protocols.cgi import Peer
 from protocols.http1 import Reading, RequestReader, ResponseWriter
-from protocols.message import Content, EndOfMessage, Event, FieldLines, RemoteProtocolError, Request, Response
+from protocols.message import Content, EndOfMessage, Event, FieldLines, Peer, RemoteProtocolError, Request, Response
 
 if TYPE_CHECKING:
     from gateway.site import Site

@@ -16,18 +16,9 @@ from gateway.upstreams.connection import Connection
 from gateway.upstreams.pool import Member, Pool
 from gateway.variables import Variables
 from protocols.cgi import ScriptResponseReader
-from protocols.fastcgi import (
-    EndRequest,
-    GatewayConnection,
-    ProtocolStatus,
-    Role,
-    Stderr,
-    Stdout,
-    StdoutEnd,
-    UnknownType,
-    Values,
-    encode_pair,
-)
+from protocols.fastcgi import GatewayConnection
+from protocols.fastcgi_events import EndRequest, Stderr, Stdout, StdoutEnd, UnknownType, Values
+from protocols.fastcgi_records import ProtocolStatus, Role, encode_pair
 from protocols.message import RemoteProtocolError
 
 if TYPE_CHECKING:

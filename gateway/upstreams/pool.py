@@ -194,7 +194,7 @@ class Pool:
 
     def limit_to(self, member: Member, limit: int) -> None:
         """The worker has told how many connections it serves."""
-        member.limit = max(1, limit)
+        member.limit = float(max(1, limit))
         while member.idle and member.open > member.limit:
             member.idle.pop().close(Close.FLUSH)
 

@@ -24,8 +24,7 @@ import pytest
 import sample_apps
 from gateway.cli import call as command
 from gateway.client import CallError, Outcome, call
-from protocols.fastcgi import ProtocolStatus, encode_pair
-from protocols.fastcgi_records import END_REQUEST, STDERR, STDOUT, record
+from protocols.fastcgi_records import END_REQUEST, STDERR, STDOUT, ProtocolStatus, encode_pair, record
 from tests.conftest import needs
 
 SAMPLES = Path(sample_apps.__path__[0])

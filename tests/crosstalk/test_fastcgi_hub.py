@@ -13,23 +13,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from protocols.fastcgi import (
-    Abort,
-    ApplicationConnection,
-    Begin,
-    EndRequest,
-    GatewayConnection,
-    ProtocolStatus,
-    Role,
-    Skipped,
-    Stderr,
-    Stdin,
-    StdinEnd,
-    Stdout,
-    StdoutEnd,
-    encode_pair,
-)
-from protocols.fastcgi_records import END_REQUEST, STDERR, STDOUT, record
+from protocols.fastcgi import ApplicationConnection, GatewayConnection
+from protocols.fastcgi_events import Abort, Begin, EndRequest, Skipped, Stderr, Stdin, StdinEnd, Stdout, StdoutEnd
+from protocols.fastcgi_records import END_REQUEST, STDERR, STDOUT, ProtocolStatus, Role, encode_pair, record
 
 MAX_REQUESTS = 6
 choice = st.integers(min_value=0, max_value=1 << 16)

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from protocols import fastcgi
-from protocols.fastcgi import ProtocolStatus
+from protocols.fastcgi_records import ProtocolStatus
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

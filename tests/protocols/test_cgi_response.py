@@ -15,8 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from protocols import cgi
-from protocols.cgi import LocalRedirect, ScriptEvent, ScriptResponseReader, encode_head
-from protocols.message import END, Content, FieldLine, LocalProtocolError, RemoteProtocolError, Response
+from protocols.cgi import ScriptEvent, ScriptResponseReader, encode_head
+from protocols.message import END, Content, FieldLine, LocalProtocolError, LocalRedirect, RemoteProtocolError, Response
 
 
 @pytest.fixture(autouse=True)

@@ -12,15 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.fastcgi import (
+from protocols.fastcgi import ApplicationConnection, GatewayConnection
+from protocols.fastcgi_events import (
     Abort,
-    ApplicationConnection,
     Begin,
     EndRequest,
-    GatewayConnection,
-    ProtocolStatus,
-    RecordType,
-    Role,
     Skipped,
     Stderr,
     Stdin,
@@ -29,10 +25,8 @@ from protocols.fastcgi import (
     StdoutEnd,
     UnknownType,
     Values,
-    decode_pairs,
-    encode_pair,
 )
-from protocols.fastcgi_records import HEADER, RecordReader
+from protocols.fastcgi_records import HEADER, ProtocolStatus, RecordReader, RecordType, Role, decode_pairs, encode_pair
 from protocols.message import LocalProtocolError, RemoteProtocolError
 
 REQUEST_COMPLETE = ProtocolStatus.REQUEST_COMPLETE

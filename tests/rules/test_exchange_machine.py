@@ -18,8 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gateway.config import Timeouts
 from gateway.ends import WINDOW, Address
 from gateway.upstreams.connection import Connection
-from protocols.fastcgi import decode_pairs
-from protocols.fastcgi_records import RecordReader, RecordType
+from protocols.fastcgi_records import RecordReader, RecordType, decode_pairs
 from protocols.http1 import ResponseReader, tokeniser
 from protocols.message import Content, EndOfMessage, Response
 from tests.rules.playbook import CLOSED, EOF, LOST, Peer, Process, Sign, Talk, route

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.forwarding import Forwarding
-from protocols.cgi import Peer
-from protocols.message import FieldLine, Request
+from protocols.message import FieldLine, Peer, Request
 from tests.rules.conftest import Talks
 from tests.rules.playbook import Talk, route
 

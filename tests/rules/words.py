@@ -8,8 +8,16 @@ from __future__ import annotations
 
 import struct
 
-from protocols.fastcgi import decode_pairs, encode_pair
-from protocols.fastcgi_records import END_REQUEST, STDERR, STDOUT, RecordReader, RecordType, record
+from protocols.fastcgi_records import (
+    END_REQUEST,
+    STDERR,
+    STDOUT,
+    RecordReader,
+    RecordType,
+    decode_pairs,
+    encode_pair,
+    record,
+)
 from tests.rules.playbook import Peer, Sign
 
 __all__ = ["Fastcgi", "encode_pair", "end", "page", "records", "request", "stderr", "stdout"]
