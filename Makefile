@@ -3,7 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+COMPILED := $(VENV)/compiled
+SOURCES := $(shell find gateway protocols sample_apps -type f -not -name "*.pyc")
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# What is compiled has to behave as its source does.
+TESTS_OF_COMPILED := $(addprefix tests/,behaviour crosstalk drivers faults peers protocols rules samples)
 
 .PHONY: help demo test lint bench peers clean
 
@@ -30,6 +35,15 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 	@$(PIP) install --editable '.[test]'
 	@touch $@ $(VENV)/.installed
 
+# The package as a user gets it from `pip install .`: the way of a request compiled, and nowhere near the sources.
+$(COMPILED)/.made: pyproject.toml $(SOURCES) | $(VENV)/.installed-test
+	@echo "compiling gateway-suite into $(COMPILED): about a minute"
+	@rm -rf $(COMPILED) build
+	@$(PIP) install --no-deps --no-build-isolation --target $(COMPILED) .
+	@$(BIN)/python -P -c 'import sys; sys.path.insert(0, "$(COMPILED)"); import gateway; sys.exit(not gateway.is_compiled())' \
+		|| { echo "nothing was compiled: a C compiler (Debian: gcc) is missing, or see '$(PIP) install -v .'" >&2; exit 1; }
+	@touch $@
+
 demo: $(VENV)/.installed
 	@$(BIN)/gateway demo $(if $(PORT),--port $(PORT))
 
@@ -43,9 +57,11 @@ lint: $(VENV)/.installed-test
 
 test: peers lint
 	$(BIN)/pytest -n 2 --dist loadfile
+	@$(MAKE) --no-print-directory $(COMPILED)/.made
+	$(BIN)/pytest -n 2 --dist loadfile -o pythonpath="$(COMPILED) ." $(TESTS_OF_COMPILED)
 
-bench: peers $(VENV)/.installed-test
-	@$(BIN)/python -m benchmarks $(BENCH)
+bench: peers $(COMPILED)/.made
+	@PYTHONPATH=$(COMPILED):. $(BIN)/python -P -m benchmarks $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

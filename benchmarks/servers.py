@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 START_S = 15.0
+GATEWAY = [sys.executable, "-P", "-m", "gateway"]  # -P: the one that is installed, not the one in this folder
 MAXIMUM_KEPT = 65535  # requests on a connection: lighttpd's highest value
 
 
@@ -121,7 +122,7 @@ path = "/cgi/"
 interface = "cgi"
 root = "{directory.parent / "cgi"}"
 """)
-    return [sys.executable, "-m", "gateway", "serve", str(config)]
+    return [*GATEWAY, "serve", str(config)]
 
 
 SERVERS: dict[str, Callable[[Path, int, Origin], list[str]]] = {
@@ -135,13 +136,13 @@ ON_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # Debian's servers ar
 def version(name: str) -> str | None:
     """As the server says it; None if it is not installed."""
     if name == "gateway":
-        command = [sys.executable, "-m", "gateway", "--version"]
+        command = [*GATEWAY, "--version"]
     elif shutil.which(name, path=ON_PATH) is None:
         return None
     else:
         command = [name, "-v"]
     said = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
-    found = re.search(r"\d+(?:\.\d+)+", said.stdout + said.stderr)
+    found = re.search(r"\d+(?:\.\d+)+(?: \(.*compiled.*\))?", said.stdout + said.stderr)
     return found[0] if found else "unknown"
 
 

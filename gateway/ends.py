@@ -20,6 +20,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+from mypy_extensions import mypyc_attr
+
 WINDOW = 128 * 1024
 """Octets that may wait for one slow reader before its writer is held back."""
 
@@ -63,6 +65,7 @@ Outgoing: TypeAlias = bytes | FileSlice
 SocketName: TypeAlias = tuple[str, int]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class End:
     """One byte stream. The rules subclass it; a driver attaches itself in `wire`."""
 

@@ -106,31 +106,11 @@ class Call(Protocol):
 class Exchange:
     """One request on its way through us, from its head to the last octet or its failure."""
 
-    # What most exchanges never change stands here, so that making one costs little.
-    response_side = WAITING
-    call: Call | None = None
-    found: Found | None = None
-    service: Service | None = None
-    spool: Spool | None = None
-    attempts = 0
-    redirects = 0
-    content_octets = 0
-    """Octets of request content that have arrived."""
-    response_octets = 0
-    status = 0
-    deadline = math.inf
-    """Point of the driver's clock after which `expired` is due; `late` says what is late then."""
-    late = ""
-    total_deadline = math.inf
-    responded_at = 0.0
-    upstream = ""
-    queued_in: deque[Any] | None = None
-    """The line in which this exchange waits for a worker."""
-    client_full = False
-    stale = False
-    """Whether a kept connection was found dead under this exchange: the next one must be a new one."""
-    content_passed = False
-    """Whether the worker of this attempt has got all request content."""
+    __slots__ = (
+        "attempts", "call", "client", "client_full", "content_octets", "content_passed", "deadline", "found", "id",
+        "late", "peer", "queued_in", "redirects", "request", "request_side", "responded_at", "response_octets",
+        "response_side", "service", "site", "spool", "stale", "started", "status", "total_deadline", "upstream",
+    )  # fmt: skip
 
     def __init__(self, site: Site, client: Client, request: Request) -> None:
         site.exchanges += 1
@@ -145,6 +125,30 @@ class Exchange:
             self.peer = client.peer
         self.started = site.turn.now
         self.request_side = STREAMING if request.length != 0 else REQUEST_DONE
+        self.response_side = WAITING
+        self.call: Call | None = None
+        self.found: Found | None = None
+        self.service: Service | None = None
+        self.spool: Spool | None = None
+        self.attempts = 0
+        self.redirects = 0
+        self.content_octets = 0
+        """Octets of request content that have arrived."""
+        self.response_octets = 0
+        self.status = 0
+        self.deadline = math.inf
+        """Point of the driver's clock after which `expired` is due; `late` says what is late then."""
+        self.late = ""
+        self.total_deadline = math.inf
+        self.responded_at = 0.0
+        self.upstream = ""
+        self.queued_in: deque[Any] | None = None
+        """The line in which this exchange waits for a worker."""
+        self.client_full = False
+        self.stale = False
+        """Whether a kept connection was found dead under this exchange: the next one must be a new one."""
+        self.content_passed = False
+        """Whether the worker of this attempt has got all request content."""
 
     # ------------------------------------------------------------------ request side
 

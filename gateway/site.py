@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from gateway import __version__
+from gateway.config import Route
 from gateway.errors import GatewayError, Retry, Side
 from gateway.observe.access_log import AccessLog, AccessRecord
 from gateway.observe.error_log import ErrorLog, StderrLog
@@ -22,7 +23,7 @@ from protocols.http1 import HeadLimits, Tokeniser
 from protocols.message import FieldLine, Peer, Request, Response
 
 if TYPE_CHECKING:
-    from gateway.config import Limits, Route, Timeouts
+    from gateway.config import Limits, Timeouts
     from gateway.ends import Turn
     from gateway.exchange import Exchange
     from gateway.forwarding import Forwarding

@@ -37,7 +37,8 @@ class Spool:
             self._pieces.clear()
         view = memoryview(octets)
         while view:
-            view = view[self._file.write(view) :]
+            written = self._file.write(view)
+            view = view[written:]
 
     @property
     def whole(self) -> bytes | None:

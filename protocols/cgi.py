@@ -207,18 +207,18 @@ class ScriptResponseReader:
     After a RemoteProtocolError it must not be used again.
     """
 
-    # The state at the start stands here, so that making one for a request costs little.
-    overrun = False
-    """Whether octets beyond the script's Content-Length, or after a response without content, were cut."""
-    _head: bytes | None = b""
-    _scanned = 0
-    _rest: int | None = None  # octets of content still to come, None for an unknown number
-    _done = False  # whether no (more) content may follow
-    _chunks: ChunkedReader | None = None
+    __slots__ = ("overrun", "_chunks", "_done", "_head", "_nph", "_rest", "_scanned", "_to_head")
 
     def __init__(self, *, nph: bool = False, request_method: bytes = b"GET") -> None:
+        self.overrun = False
+        """Whether octets beyond the script's Content-Length, or after a response without content, were cut."""
         self._nph = nph
         self._to_head = request_method == b"HEAD"
+        self._head: bytes | None = b""
+        self._scanned = 0
+        self._rest: int | None = None  # octets of content still to come, None for an unknown number
+        self._done = False  # whether no (more) content may follow
+        self._chunks: ChunkedReader | None = None
 
     def receive(self, octets: bytes) -> list[ScriptEvent]:
         """Decode what was printed. Raises RemoteProtocolError where it can't become a response."""

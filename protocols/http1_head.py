@@ -108,7 +108,8 @@ class HeadBuffer:
             section = grammar.TRAILING_SPACE.sub(b"\r\n", whole[line_end + 2 : end + 2])
             match = self._match(whole[: line_end + 2] + section + whole[end + 2 :])
         if match is None:
-            self._explain(whole[: line_end + 2], whole[line_end + 2 : end].split(b"\r\n"))
+            lines = whole[line_end + 2 : end].split(b"\r\n") if line_end < end else []
+            self._explain(whole[: line_end + 2], lines)
         return match
 
     def _check_partial(self) -> None:

@@ -15,7 +15,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+import gateway as gateway_package
+
+ROOT = Path(gateway_package.__path__[0]).parent
+"""Where the packages under test are: the sources, or a compiled installation of them."""
 
 
 def needs(program: str) -> str:

@@ -9,12 +9,18 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import platform
 import sys
 from collections.abc import Sequence
 
-from gateway import __version__
+from gateway import __version__, is_compiled
 
 COMMANDS = ("serve", "check", "init", "explain", "call", "demo")
+
+
+def version() -> str:
+    how = "compiled" if is_compiled() else "not compiled"
+    return f"gateway-suite {__version__} ({how}, Python {platform.python_version()})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="gateway", description="Puts programs on the web over CGI, FastCGI, SCGI or HTTP, route by route."
     )
-    parser.add_argument("--version", action="version", version=f"gateway-suite {__version__}")
+    parser.add_argument("--version", action="version", version=version())
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name in COMMANDS:
         importlib.import_module(f"gateway.cli.{name}").add_parser(subparsers)
