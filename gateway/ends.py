@@ -123,7 +123,10 @@ class End:
         """The peer will send nothing more; we may still write."""
 
     def unsent(self, length: int, now: float) -> None:
-        """The driver holds `length` octets: above its high-water mark, or 0 when drained below it."""
+        """The driver holds `length` octets: above its high-water mark, or 0 when drained below it.
+
+        Told again when some of them went out, where the driver learns of it before the mark is reached.
+        """
         self.held = length
 
     def resume(self, now: float) -> None:

@@ -221,7 +221,7 @@ class Server:
         for supervisor in self.supervisors.values():
             if supervisor.deadline <= now:
                 supervisor.expired(now)
-        if self.stop_by and (now >= self.stop_by or not self.site.exchanges):
+        if self.stop_by and (now >= self.stop_by or not (self.site.exchanges or self.site.fronts)):
             self._finish(now)
 
     def _crashed(self, end: End | None, error: Exception) -> None:

@@ -95,7 +95,7 @@ class Site:
         self.services: Sequence[Service] = ()
         self.fronts: set[Front] = set()
         self.exchanges = 0
-        """How many exchanges are under way; the drain waits for 0."""
+        """How many exchanges are under way; the drain waits for 0, and for every connection of a client."""
         self.draining = False
         self.wall = 0.0
         self.date = b""
@@ -167,6 +167,11 @@ class Site:
             exchange=exchange.id.decode("latin-1"), route=error.route or route_name(exchange),
             upstream=exchange.upstream,
         )  # fmt: skip
+
+    def report_client(self, peer: Peer, error: GatewayError) -> None:
+        """What a client did wrong when none of its requests was under way."""
+        who = f"client {peer.remote_addr.decode('latin-1') or 'on a unix socket'}"
+        self.error_log.log("info", f"{error.cause}: {who}: {error.detail}", remedy=error.remedy)
 
     def report_retry(self, exchange: Exchange, error: GatewayError) -> None:
         how = "nothing was processed" if error.retry is Retry.SAFE else "the method is idempotent"

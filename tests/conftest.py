@@ -107,10 +107,10 @@ class Gateway:
 
 
 def read_all(sock: socket.socket) -> bytes:
-    octets = b""
-    while piece := sock.recv(65536):
-        octets += piece
-    return octets
+    pieces = []
+    while piece := sock.recv(1 << 20):
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def read_until(sock: socket.socket, end: bytes) -> bytes:

@@ -120,7 +120,8 @@ class StreamWire(asyncio.Protocol):
                 transport.write(first if len(out) == 1 else first + last)
         if self.blocked or self.slices is not None:
             if not end.held:
-                self.driver.tell(end, end.unsent, max(transport.get_write_buffer_size(), 1), self.driver.turn.now)
+                length = transport.get_write_buffer_size() + (self.slices.piece.length if self.slices is not None else 0)
+                self.driver.tell(end, end.unsent, max(length, 1), self.driver.turn.now)
         elif end.wants_room:
             end.wants_room = False
             self.driver.tell(end, end.unsent, 0, self.driver.turn.now)
@@ -217,10 +218,12 @@ class FileSender:
         self._done()
 
     def _ready(self) -> None:
-        driver = self.wire.driver
+        driver, end = self.wire.driver, self.wire.end
         driver.loop.remove_writer(self.descriptor)
         driver.turn.now = driver.loop.time()
         self._send()
+        if self.wire.slices is self:  # some of it went out: a slow client, and not one that has stopped
+            driver.tell(end, end.unsent, self.piece.length, driver.turn.now)
         driver.settle()
 
     def _done(self) -> None:

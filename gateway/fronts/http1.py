@@ -33,7 +33,7 @@ class Phase(enum.Enum):
 
 
 HEAD, EXCHANGE, DRAIN, TUNNEL, CLOSING = Phase  # looked up faster than on the class
-IN_CONTENT, BROKEN = Reading.CONTENT, Reading.BROKEN
+IN_CONTENT, READ, BROKEN = Reading.CONTENT, Reading.DONE, Reading.BROKEN
 
 
 class Http1Front(End):
@@ -71,8 +71,8 @@ class Http1Front(End):
 
     def accepted(self, remote: SocketName, local: SocketName, now: float) -> None:
         self.peer = Peer(
-            remote[0].partition("%")[0].encode(), b"%d" % remote[1] if remote[1] else b"",
-            local[0].partition("%")[0].encode(), b"%d" % local[1] if local[1] else b"80", https=False,
+            _plain_address(remote[0]), b"%d" % remote[1] if remote[1] else b"",
+            _plain_address(local[0]), b"%d" % local[1] if local[1] else b"80", https=False,
         )  # fmt: skip
         self.head_since = now
         self.deadline = now + self.site.timeouts.header_s
@@ -87,13 +87,13 @@ class Http1Front(End):
 
     def received(self, octets: bytes, now: float) -> None:
         phase = self.phase
+        self.last_read = now
         if phase is TUNNEL:
             assert self.exchange is not None
             self.exchange.content(octets)
             return
         if phase is CLOSING:
             return
-        self.last_read = now
         try:
             events = self.reader.receive(octets)
         except RemoteProtocolError as error:
@@ -102,7 +102,7 @@ class Http1Front(End):
         if events:
             self._take(events)
         elif phase is HEAD:
-            if not self.head_since:
+            if not self.head_since and self.reader.started:
                 self.head_since = now
                 self.deadline = now + self.site.timeouts.header_s
         elif self.reader.held > WINDOW:
@@ -123,12 +123,14 @@ class Http1Front(End):
         if length:
             self.stalled_since = now
             self.deadline = min(self.deadline, now + self.site.timeouts.write_s)
-        if self.exchange is not None and bool(was) is not bool(length):
+        if self.phase is HEAD:
+            self._next()
+        elif self.exchange is not None and bool(was) is not bool(length):
             self.exchange.client_room(not length)
 
     def resume(self, now: float) -> None:
         """Pipelined octets wait: start the next message with them."""
-        if self.phase is not HEAD:
+        if self.phase is not HEAD or self.held or self.reader.state is not READ:
             return
         self.last_read = now
         try:
@@ -138,18 +140,32 @@ class Http1Front(End):
             return
         if events:
             self._take(events)
+        elif not self.reader.started:  # empty lines only (RFC 9112 2.2)
+            self.head_since = 0.0
+            self.deadline = now + self.site.timeouts.idle_s
 
     def expired(self, now: float) -> None:
         """Find out which patience is at its end; `deadline` may be older than the newest reason."""
         timeouts = self.site.timeouts
-        if self.held and now - self.stalled_since >= timeouts.write_s:
-            self._client_left("write-timeout")
-            self.close(Close.ABORT)
-            return
         exchange = self.exchange
+        if self.held:
+            if now - self.stalled_since >= timeouts.write_s:
+                self._stalled(f"the client took nothing of a response for {timeouts.write_s:g} s")
+                return
+            if exchange is None:
+                self.deadline = self.stalled_since + timeouts.write_s
+                return
         if exchange is not None:
             if now >= exchange.deadline:
                 exchange.expired()
+                return
+            if self.phase is TUNNEL and not self.wants_data and now - self.last_read >= timeouts.write_s:
+                exchange.failed(
+                    GatewayError(
+                        504, "tunnel-stalled", f"the worker took nothing from its client for {timeouts.write_s:g} s",
+                        "see why it does not read; server.timeouts.write bounds it",
+                    )
+                )  # fmt: skip
                 return
             waiting_since = now
             if exchange.request_side is not REQUEST_DONE and self.wants_data and self.phase is EXCHANGE:
@@ -163,6 +179,8 @@ class Http1Front(End):
                 )  # fmt: skip
                 return
             self.deadline = min(exchange.deadline, waiting_since + timeouts.read_s)
+            if self.held:
+                self.deadline = min(self.deadline, self.stalled_since + timeouts.write_s)
         elif self.phase is HEAD and self.head_since:
             if now - self.head_since < timeouts.header_s:
                 self.deadline = self.head_since + timeouts.header_s
@@ -218,6 +236,18 @@ class Http1Front(End):
         self.deadline = self.turn.now + site.timeouts.read_s if request.length != 0 else math.inf
         exchange.begin()
 
+    def _stalled(self, what: str) -> None:
+        """The client reads no more: its connection ends, and the log tells why."""
+        error = GatewayError(
+            408, "write-timeout", what, "a slow client; server.timeouts.write bounds it", side=Side.CLIENT, close=True
+        )
+        if self.exchange is not None:
+            self.exchange.failed(error)
+        else:
+            self.site.report_client(self.peer, error)
+        self.phase = CLOSING
+        self.close(Close.ABORT)
+
     def _drain(self, event: Event) -> None:
         if type(event) is EndOfMessage:
             self._next()
@@ -229,18 +259,27 @@ class Http1Front(End):
             self.close(Close.LINGER)
 
     def _next(self) -> None:
-        """Ready for another message on this connection."""
+        """Ready for another message on this connection, once what was answered before is on its way."""
         self.phase = HEAD
-        self.wants_data = True
-        if self.reader.held:
+        wanted = not self.held  # a client that does not read gets no further answer (SEMANTICS 68)
+        if wanted is not self.wants_data:
+            self.wants_data = wanted
+            self.touch()
+        if not wanted:
+            self.deadline = self.stalled_since + self.site.timeouts.write_s
+        elif self.reader.held:
             self.head_since = self.turn.now
             self.deadline = self.turn.now + self.site.timeouts.header_s
             self.turn.orders.append(Resume(self))
         else:
-            self.reader.resume()
-            self.deadline = self.turn.now + self.site.timeouts.idle_s
+            if self.reader.state is READ:
+                self.reader.resume()
+            if self.head_since:
+                self.deadline = self.head_since + self.site.timeouts.header_s
+            else:
+                self.deadline = self.turn.now + self.site.timeouts.idle_s
 
-    def _client_left(self, cause: str = "") -> None:
+    def _client_left(self) -> None:
         exchange, self.exchange = self.exchange, None
         self.phase = CLOSING
         if exchange is not None:
@@ -279,8 +318,9 @@ class Http1Front(End):
     def respond(self, response: Response) -> None:
         exchange = self.exchange
         assert exchange is not None
-        if self.reader.state is IN_CONTENT and not self.continued:
-            self.writer.keep_alive = False  # whether the client will still send its content is unknown
+        if self.reader.state is IN_CONTENT and (not self.continued or DRAIN_BYTES < self.reader.remaining < math.inf):
+            # whether the client will still send its content is unknown, or it is more than will be read and dropped
+            self.writer.keep_alive = False
         self.send(self.writer.head(response, self.site.date, self.site.server))
 
     def content(self, octets: Outgoing) -> None:
@@ -303,7 +343,7 @@ class Http1Front(End):
         self.exchange = None
         state = self.reader.state
         if state is IN_CONTENT or state is BROKEN:
-            if not writer.keep_alive or self.reader.remaining > DRAIN_BYTES:
+            if not writer.keep_alive or state is BROKEN:
                 self.phase = CLOSING
                 self.deadline = self.turn.now + self.site.timeouts.write_s
                 self.close(Close.LINGER)
@@ -344,6 +384,16 @@ class Http1Front(End):
             self.touch()
         if wanted:
             self.last_read = self.turn.now
+        elif self.phase is TUNNEL:  # while we read nothing, we do not see the client leave
+            self.deadline = min(self.deadline, self.turn.now + self.site.timeouts.write_s)
+
+
+def _plain_address(name: str) -> bytes:
+    """Without the zone of IPv6, and as IPv4 where a listener for both has mapped it (RFC 4291 2.5.5.2)."""
+    address = name.partition("%")[0]
+    if address.startswith("::ffff:") and "." in address:
+        address = address.removeprefix("::ffff:")
+    return address.encode()
 
 
 _NO_WRITER = ResponseWriter(b"GET", b"HTTP/1.1", keep_alive=False)

@@ -406,6 +406,29 @@ def test_a_file_goes_between_octets(kit: Kit) -> None:
     kit.run(talk())
 
 
+def test_it_is_told_whenever_some_of_a_file_went_out(kit: Kit) -> None:
+    async def talk() -> None:
+        end, peer = await kit.accepted()
+        with tempfile.TemporaryFile() as file:
+            file.truncate(32 << 20)
+            end.send(FileSlice(file.fileno(), 0, 32 << 20, lambda: None))
+            kit.driver.settle()
+            await end.told_of("unsent some")
+            lengths = [end.held]
+            while end.told.count("unsent some") < 4:
+                told = len(end.told)
+                await kit.loop.run_in_executor(None, peer.recv, 8 << 20)
+                if len(end.told) == told:
+                    continue
+                lengths.append(end.held)
+            assert lengths == sorted(lengths, reverse=True)
+            end.close(Close.ABORT)
+            kit.driver.settle()
+            await end.told_of("lost")
+
+    kit.run(talk())
+
+
 def test_a_file_that_became_shorter_breaks_the_connection(kit: Kit) -> None:
     async def talk() -> None:
         end, peer = await kit.accepted()

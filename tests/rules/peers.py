@@ -236,9 +236,10 @@ class Wire:
             else:
                 assert piece, "an empty write"
                 self.pending += piece
+        before = len(self.pending)
         self.push()
         if self.pending:
-            if not end.held:
+            if not end.held or len(self.pending) < before:
                 self.enter(end.unsent, len(self.pending))
         elif end.held or end.wants_room:
             end.wants_room = False

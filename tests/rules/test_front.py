@@ -354,3 +354,140 @@ def test_connect_is_refused(front: Talk, head: bytes) -> None:
     front.client >> head
     assert front.client.answer().status in (400, 501)
     assert len(front.accesses.records) == 2
+
+
+# ---------------------------------------------------------------------- clients that do not read (68, 69, 102)
+
+LONG = b"Content-Type: text/plain\n\n" + b"x" * 50_000
+
+
+def test_a_pipelining_client_that_does_not_read_gets_no_further_answer(front: Talk) -> None:
+    front.client.room = 100
+    front.client >> b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 5
+    front.worker.say(stdout(1, LONG) + stdout(1) + end(1))
+    assert front.client.end.held  # type: ignore[union-attr]
+    assert len(front.accesses.records) == 1
+    front.client.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert front.client.on_the_way  # nor is more of it read
+    front.client.takes_all()
+    for number in range(2, 7):
+        assert len(front.accesses.records) == number - 1
+        front.worker.say(stdout(number, LONG) + stdout(number) + end(number))
+    assert [front.client.answer().status for _ in range(6)] == [200] * 6
+
+
+def test_a_kept_connection_whose_client_does_not_read_is_asked_for_no_request(front: Talk) -> None:
+    front.client.room = 100
+    front.client.get()
+    front.worker.say(stdout(1, LONG) + stdout(1) + end(1))
+    front.client.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert front.client.on_the_way
+    front.client.takes_all()
+    answer_all(front)
+    assert [front.client.answer().status for _ in range(2)] == [200] * 2
+
+
+def test_a_slow_client_may_take_longer_than_any_time_limit_as_long_as_it_goes_on(talk: Talks) -> None:
+    one = talk(route("fastcgi"), timeouts=Timeouts(idle_s=2.0, write_s=3.0))
+    one.client.room = 100
+    one.client.get()
+    one.worker.say(stdout(1, LONG) + stdout(1) + end(1))
+    for _ in range(10):
+        one.wait(2)
+        one.client.takes(1000)
+    assert one.client.wire is not None
+    one.client.takes_all()
+    assert one.client.answer().complete
+    one.wait(1.5)
+    assert one.client.wire is not None  # idle since it has everything
+    one.wait(1)
+    one.client << CLOSED
+
+
+def test_a_client_that_stops_reading_after_its_request_was_answered_is_left_and_the_log_says_why(talk: Talks) -> None:
+    one = talk(route("fastcgi"), timeouts=Timeouts(write_s=3.0))
+    one.client.room = 100
+    one.client.get()
+    one.worker.say(stdout(1, LONG) + stdout(1) + end(1))
+    one.wait(4)
+    assert one.client.got[-1] is LOST
+    assert "write-timeout: client 192.0.2.1: the client took nothing of a response for 3 s" in one.log.text
+
+
+def test_a_client_that_stops_reading_in_the_middle_is_told_apart_in_the_log(talk: Talks) -> None:
+    one = talk(route("fastcgi"), timeouts=Timeouts(write_s=3.0))
+    one.client.room = 100
+    one.client.get()
+    one.worker.say(stdout(1, LONG))
+    one.wait(4)
+    assert one.client.got[-1] is LOST
+    assert "408 write-timeout: the client took nothing of a response for 3 s" in one.log.text
+    assert "route=/ upstream=" in one.log.text
+
+
+def test_a_connection_that_is_still_being_answered_is_waited_for_when_the_server_drains(front: Talk) -> None:
+    front.client.room = 100
+    front.client.get()
+    front.worker.say(stdout(1, LONG) + stdout(1) + end(1))
+    front.site.drain()
+    front.settle()
+    assert front.site.fronts
+    front.client.takes_all()
+    assert front.client.answer().complete
+    assert not front.site.fronts
+
+
+# ---------------------------------------------------------------------- further points
+
+
+def test_the_address_of_an_ipv4_client_is_one_whatever_the_listener(talk: Talks) -> None:
+    one = talk(route("fastcgi"))
+    one.client.end.accepted(("::ffff:192.0.2.9", 5), ("::ffff:192.0.2.2", 80), 1000.0)  # type: ignore[union-attr]
+    assert one.client.end.peer.remote_addr == b"192.0.2.9"  # type: ignore[union-attr]
+    one.client.end.accepted(("fe80::1%eth0", 5), ("::1", 80), 1000.0)  # type: ignore[union-attr]
+    assert one.client.end.peer.remote_addr == b"fe80::1"  # type: ignore[union-attr]
+
+
+def test_empty_lines_after_a_request_begin_no_other(talk: Talks) -> None:
+    one = talk(route("fastcgi"), timeouts=Timeouts(header_s=1.0, idle_s=30.0))
+    one.client.get()
+    one.client.say(b"\r\n")
+    answer_all(one)
+    assert one.client.answer().status == 200
+    one.wait(5)
+    assert one.client.wire is not None
+    one.client.get()
+    answer_all(one)
+    assert one.client.answer().status == 200
+
+
+def test_much_content_that_nobody_will_read_is_told_before_the_connection_ends(front: Talk) -> None:
+    front.client >> b"POST /../x HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n"
+    answer = front.client.answer()
+    assert (answer.status, answer.fields["connection"]) == (400, "close")
+    front.client << LINGER
+
+
+def test_chunked_content_that_nobody_reads_is_dropped_up_to_a_bound(front: Talk) -> None:
+    head = b"POST /../x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    front.client >> head + b"5\r\nhello\r\n"
+    assert front.client.answer().status == 400
+    front.client >> b"0\r\n\r\n"
+    front.client >> head
+    assert front.client.answer().status == 400
+    front.client.say(b"50000\r\n" + b"x" * 0x50000)
+    front.client << LINGER
+
+
+def test_a_tunnel_whose_worker_takes_nothing_ends(talk: Talks) -> None:
+    one = talk(route("http"), timeouts=Timeouts(write_s=3.0))
+    one.client.get("/", "Connection: upgrade", "Upgrade: websocket")
+    one.worker >> b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    one.worker.room = 0
+    one.client.say(b"x" * 100_000)
+    one.client.say(b"x" * 100_000)
+    one.wait(2)
+    assert one.client.wire is not None
+    one.wait(2)
+    assert one.client.got[-1] is LOST
+    assert "504 tunnel-stalled" in one.log.text
