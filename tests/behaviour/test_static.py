@@ -148,6 +148,31 @@ def test_without_cgi_nothing_is_run(gateway: Any, old_site: Path) -> None:
     assert "echo hello" in requests.get(one.url + "/cgi-bin/hello.sh", timeout=20).text
 
 
+@pytest.mark.parametrize("name", ["cgi-bin", "htbin"])
+def test_a_directory_of_scripts_that_comes_later(gateway: Any, tmp_path: Path, name: str) -> None:
+    """Never the source, at no time (SEMANTICS 75)."""
+    one = gateway("", directory=tmp_path, arguments=["serve", ".", "--listen", "127.0.0.1:0"])
+    assert requests.get(f"{one.url}/{name}/a.cgi", timeout=20).status_code == 404
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "lib.py").write_text("secret")
+    script = tmp_path / name / "a.cgi"
+    script.write_text("#!/bin/sh\n# secret\necho Content-Type: text/plain\necho\necho ran\n")
+    script.chmod(0o755)
+    assert requests.get(f"{one.url}/{name}/a.cgi", timeout=20).text == "ran\n"
+    assert requests.get(f"{one.url}/{name}/lib.py", timeout=20).status_code == 403
+
+
+def test_what_a_route_for_other_methods_runs_is_not_sent(gateway: Any, old_site: Path) -> None:
+    (old_site / "cgi-bin" / "lib.py").write_text("secret")
+    one = gateway(
+        f'[[routes]]\npath = "/"\ninterface = "static"\nroot = "{old_site}"\n'
+        f'[[routes]]\npath = "/cgi-bin/"\ninterface = "cgi"\nroot = "{old_site}/cgi-bin"\nmethods = ["POST"]\n'
+    )
+    for path in ("/cgi-bin/lib.py", "/cgi-bin/hello.sh"):
+        assert requests.get(one.url + path, timeout=20).status_code == 404
+    assert requests.post(one.url + "/cgi-bin/hello.sh", timeout=20).text == "hello\n"
+
+
 def refused(directory: Path, toml: str) -> str:
     (directory / "gateway.toml").write_text(toml)
     done = subprocess.run(

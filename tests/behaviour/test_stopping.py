@@ -28,7 +28,7 @@ def test_a_download_in_flight_arrives_whole_after_sigterm(gateway: Any, tmp_path
 def test_a_small_answer_that_waits_in_the_server_arrives_whole_after_sigterm(gateway: Any, tmp_path: Path) -> None:
     """The exchange is over, its octets are not yet with the client."""
     script = tmp_path / "some.sh"
-    script.write_text("#!/bin/sh\necho Content-Length: 8000000\necho Content-Type: text/plain\necho\nhead -c 8000000 /dev/zero\n")
+    script.write_text("#!/bin/sh\nprintf 'Content-Type: text/plain\\nContent-Length: 8000000\\n\\n'\nhead -c 8000000 /dev/zero\n")
     script.chmod(0o755)
     one = gateway(f'[[routes]]\npath = "/"\ninterface = "cgi"\nroot = "{tmp_path}"\n', server='grace = "20s"')
     with one.socket() as sock, one.socket() as idle:

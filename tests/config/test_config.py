@@ -184,9 +184,10 @@ def test_what_an_upstream_may_see_as_host(host: str) -> None:
 
 
 def test_a_directory(tmp_path: Path) -> None:
-    (tmp_path / "cgi-bin").mkdir()
+    """Its directories of scripts may come later, and must not be sent as files then."""
     interfaces = [(route.path, route.interface) for route in directory_config(str(tmp_path), ()).routes]
-    assert interfaces == [("/", "static"), ("/cgi-bin/", "cgi")]
+    assert interfaces == [("/", "static"), ("/cgi-bin/", "cgi"), ("/htbin/", "cgi")]
+    assert len(directory_config(str(tmp_path), (), cgi=False).routes) == 1
 
 
 _VALUES: st.SearchStrategy[Any] = st.recursive(

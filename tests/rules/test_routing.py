@@ -9,7 +9,7 @@ import pytest
 
 from gateway.config import parse_config
 from gateway.errors import GatewayError
-from gateway.routing import Found, Router
+from gateway.routing import Found, Programs, Router
 
 
 def router(text: str, directory: Path | str = "/") -> Router:
@@ -271,3 +271,64 @@ def test_memory_is_bounded() -> None:
     for number in range(10_000):
         one.resolve(b"GET", b"h", b"/%d" % number)
     assert len(one._cache) <= 4096
+
+
+def cgi(path: str, root: str, extra: str = "") -> str:
+    return f'[[routes]]\npath = "{path}"\ninterface = "cgi"\nroot = "{root}"\n{extra}\n'
+
+
+def static(path: str, root: str) -> str:
+    return f'[[routes]]\npath = "{path}"\ninterface = "static"\nroot = "{root}"\n'
+
+
+def held(text: str, directory: Path, name: str, mode: int = 0o644) -> bool:
+    """Whether a file of this mode is kept from static routes."""
+    programs = Programs(parse_config(text, str(directory / "gateway.toml")).routes)
+    return programs.hold(os.fsencode(directory / name), mode)
+
+
+def test_all_files_of_a_directory_of_scripts_are_held(site: Path) -> None:
+    """A library or a script whose mode is wrong, too, and whatever the route's methods or hosts are."""
+    text = static("/", "root") + cgi("/cgi-bin/", "root/sub", 'methods = ["POST"]\nhosts = ["a"]')
+    assert held(text, site, "root/sub/lib.py")
+    assert held(text, site, "root/sub/deep/x")
+    assert not held(text, site, "root/page.php", 0o755)
+
+
+@pytest.mark.parametrize("route", [cgi("*.cgi", "root"), cgi("/", "root", 'split = ".cgi"')])
+def test_with_a_suffix_only_files_that_have_it_are_held(site: Path, route: str) -> None:
+    text = static("/", "root") + route
+    assert held(text, site, "root/a.cgi")
+    assert held(text, site, "root/a.cgi.bak")
+    assert held(text, site, "root/a.cgi~")
+    assert not held(text, site, "root/page.html")
+    assert not held(text, site, "root/run.sh", 0o755)
+
+
+@pytest.mark.parametrize("shown", ["root", "root/sub"])
+def test_where_the_files_of_a_static_route_lie_among_scripts_their_mode_tells(site: Path, shown: str) -> None:
+    text = static("/shown/", shown) + cgi("/", "root")
+    assert not held(text, site, "root/sub/picture.png")
+    assert held(text, site, "root/sub/in.sh", 0o755)
+    assert held(text, site, "root/lib.py") is (shown != "root")
+
+
+def test_a_route_for_one_path_holds_one_file(site: Path) -> None:
+    text = static("/", "root") + cgi("=/run.sh", "root", 'methods = ["POST"]')
+    assert held(text, site, "root/run.sh")
+    assert not held(text, site, "root/page.html")
+
+
+def test_a_single_script_is_held_with_its_backups(site: Path) -> None:
+    text = static("/", "root") + '[[routes]]\npath = "/x"\ninterface = "cgi"\nscript = "root/run.sh"\n'
+    assert held(text, site, "root/run.sh")
+    assert held(text, site, "root/run.sh.bak")
+    assert not held(text, site, "root/plain.sh")
+
+
+def test_a_directory_of_scripts_that_is_not_there(site: Path) -> None:
+    one = router(CGI, site)
+    (site / "root").rename(site / "away")
+    assert refused(one, b"/c/").status == 404
+    assert refused(one, b"/c").status == 404
+    assert refused(one, b"/c/run.sh").status == 404
