@@ -470,12 +470,11 @@ def directory_config(
             index=(b"index.html", b"index.htm"),
         )
     ]  # fmt: skip
-    for name in cgi_directories if cgi else ():
-        if os.path.isdir(os.path.join(path, name)):
-            routes.append(
-                Route(
-                    number=len(routes), path=f"/{name}/", match=Match(Kind.PREFIX, f"/{name}/".encode()),
-                    interface="cgi", root=os.path.join(root, os.fsencode(name)),
-                )
-            )  # fmt: skip
+    for name in cgi_directories if cgi else ():  # there or not: one that is made later must not be sent as files
+        routes.append(
+            Route(
+                number=len(routes), path=f"/{name}/", match=Match(Kind.PREFIX, f"/{name}/".encode()),
+                interface="cgi", root=os.path.join(root, os.fsencode(name)),
+            )
+        )  # fmt: skip
     return Config(None, Server(tuple(listen)), Log(), tuple(routes), {})

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gateway.config import Kind, Route
@@ -150,32 +150,57 @@ def _suffix(route: Route) -> bytes | None:
 
 
 class Programs:
-    """What the routes run: such a file is never sent as it is, whatever path leads to it (SEMANTICS 75)."""
+    """What the routes run: such a file is never sent as it is, whatever path leads to it (SEMANTICS 75).
+
+    Of a directory of scripts that is all: libraries, too, and a script whose mode is wrong or whose route
+    takes other methods or hosts. Only where a static route names the same directory, or one in it, does
+    the mode of a file tell which it is.
+    """
 
     def __init__(self, routes: Sequence[Route]) -> None:
         running = [route for route in routes if route.interface in ("cgi", "fastcgi", "scgi")]
-        self.suffixes = tuple(
+        shown = [_directory(r.root) for r in routes if r.interface == "static" and r.root is not None]
+        self._suffixes = _with_backups(
             {r.match.value for r in routes if r.match.kind is Kind.SUFFIX and r.interface != "static"}
         )
-        self.scripts = frozenset(os.path.realpath(r.script) for r in running if r.script is not None)
-        self._roots = [
-            (os.path.realpath(r.root).rstrip(b"/") + b"/", _suffix(r) or b"", r.interface == "cgi")
-            for r in running
-            if r.root is not None and (r.interface == "cgi" or r.split is not None)
-        ]
-        self.below = tuple({root for root, _, _ in self._roots})
-        """Directories with a slash at the end; in no other one does it depend on more than the name."""
+        scripts = {os.path.realpath(r.script) for r in running if r.script is not None}
+        self._roots: list[tuple[bytes, tuple[bytes, ...], tuple[bytes, ...]]] = []
+        """A directory, the endings of what is run in it, and where in it only what is executable is."""
+        for route in running:
+            suffix = _suffix(route)
+            if route.root is None or (route.interface != "cgi" and route.split is None):
+                continue
+            root = _directory(route.root)
+            if suffix is not None:
+                self._roots.append((root, _with_backups({suffix}), ()))
+            elif route.match.kind is Kind.EXACT:
+                scripts.add(os.path.realpath(root + route.match.value))
+            else:
+                self._roots.append((root, (b"",), tuple(one for one in shown if one.startswith(root))))
+        self._scripts = frozenset(_with_backups(scripts))
+        self._below = tuple({root for root, _, _ in self._roots})
+        """In no other directory does it depend on more than the name."""
 
     def hold(self, real: bytes, mode: int) -> bool:
         """Whether a file is one of them, by a name that the kernel tells; `mode` as of stat."""
-        if real.endswith(self.suffixes) or real in self.scripts:
+        if real.endswith(self._suffixes) or real in self._scripts:
             return True
-        if not real.startswith(self.below):
+        if not real.startswith(self._below):
             return False
         return any(
-            real.startswith(root) and real.endswith(suffix) and (mode & 0o111 or not executable)
-            for root, suffix, executable in self._roots
+            real.startswith(root) and real.endswith(endings) and (mode & 0o111 or not real.startswith(shown))
+            for root, endings, shown in self._roots
         )
+
+
+def _directory(root: bytes) -> bytes:
+    """Its real name with a slash at the end, with which the names of all in it begin."""
+    return os.path.realpath(root).rstrip(b"/") + b"/"
+
+
+def _with_backups(names: Iterable[bytes]) -> tuple[bytes, ...]:
+    """A copy that an editor has left has the same source in it."""
+    return tuple(name + ending for name in names for ending in (b"", *BACKUPS))
 
 
 def host_name(host: bytes) -> bytes:
@@ -242,6 +267,8 @@ def _locate_script(route: Route, target: Target, prefix: bytes, rest: bytes) -> 
         if not target.path.endswith(b"/"):
             return _with_slash(route, target)
         return _script(route, target, target.path + name, b"", filename + b"/" + name)
+    if _mode(filename) is None:  # the root itself, as that of a directory that is served may come later
+        raise _missing(target, f"there is no directory {_text(filename)}")
     raise GatewayError(
         403,
         "directory",

@@ -126,7 +126,7 @@ def _route_warnings(number: int, route: Route, config: Config) -> Iterator[Warni
     sources = route.script
     if route.interface != "static" and route.root is not None and route.match.kind is not Kind.SUFFIX:
         sources = route.root
-    for path in _sent_at(os.path.realpath(sources), config) if sources is not None else ():
+    for path in _sent_at(os.path.realpath(sources), config) if sources is not None and _shown(sources, config) else ():
         yield Warning(
             "warning",
             f"{where}: its source is also sent as it is, at {path}: move it out of the static root, "
@@ -137,6 +137,14 @@ def _route_warnings(number: int, route: Route, config: Config) -> Iterator[Warni
             yield Warning("note", f"{where}: nobody listens at {address} now")
     if route.authorization:
         yield Warning("note", f"{where}: passwords that clients send are passed to the worker (authorization = true)")
+
+
+def _shown(sources: bytes, config: Config) -> bool:
+    """Whether static routes may send what lies there at all."""
+    from gateway.routing import Programs
+
+    real = os.path.realpath(sources)
+    return not Programs(config.routes).hold(real + b"/x" if os.path.isdir(real) else real, 0o644)
 
 
 def _writable(route: Route) -> Iterator[bytes]:

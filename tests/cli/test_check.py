@@ -79,12 +79,18 @@ STATIC = '[[routes]]\npath = "/"\ninterface = "static"\nroot = "public"\n'
 
 
 @pytest.mark.parametrize(
-    ("path", "exposed"), [("/cgi-bin/", False), ("/cgi-bin", False), ("/run/", True)]
+    ("target", "exposed"),
+    [
+        ('interface = "cgi"\nroot = "public/cgi-bin"', None),
+        ('interface = "cgi"\nscript = "public/cgi-bin/run.sh"', None),
+        ('interface = "cgi"\nroot = "public"', "/"),
+        ('interface = "fastcgi"\naddress = "unix:none.sock"\nroot = "public/cgi-bin"', "/cgi-bin"),
+    ],
 )
-@pytest.mark.parametrize("target", ['root = "public/cgi-bin"', 'script = "public/cgi-bin/run.sh"'])
-def test_sources_that_another_path_sends(site: Path, path: str, exposed: bool, target: str) -> None:
-    told = unwise(site, STATIC + f'[[routes]]\npath = "{path}"\ninterface = "cgi"\n{target}\n')
-    assert any("source is also sent as it is, at /cgi-bin" in line for line in told) is exposed
+def test_sources_that_another_path_sends(site: Path, target: str, exposed: str | None) -> None:
+    told = unwise(site, STATIC + f'[[routes]]\npath = "/run/"\n{target}\n')
+    sent = [line for line in told if "source is also sent as it is" in line]
+    assert [f"at {exposed}: " in line for line in sent] == [True] * (exposed is not None)
 
 
 def test_the_config_file_in_a_static_root(site: Path) -> None:
