@@ -49,6 +49,8 @@ class Router:
 
     def resolve(self, method: bytes, host: bytes, raw_target: bytes) -> Found:
         """Raises GatewayError 400, 403, 404, 405, 421 or 501."""
+        if method == b"TRACE":  # it would show what a browser hides from its scripts: cookies (RFC 9110 9.3.8)
+            raise GatewayError(501, "trace", "TRACE is not served", side=Side.CLIENT)
         entry = self._cache.get((host, raw_target))
         if entry is None:
             entry = self._look_up(method, host, raw_target)
