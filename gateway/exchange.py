@@ -109,7 +109,8 @@ class Exchange:
     __slots__ = (
         "attempts", "call", "client", "client_full", "content_octets", "content_passed", "deadline", "found", "id",
         "late", "peer", "queued_in", "redirects", "request", "request_side", "responded_at", "response_octets",
-        "response_side", "service", "site", "spool", "stale", "started", "status", "total_deadline", "upstream",
+        "response_side", "service", "site", "spool", "stale", "started", "status", "total_deadline", "trailers",
+        "upstream",
     )  # fmt: skip
 
     def __init__(self, site: Site, client: Client, request: Request) -> None:
@@ -149,6 +150,8 @@ class Exchange:
         """Whether a kept connection was found dead under this exchange: the next one must be a new one."""
         self.content_passed = False
         """Whether the worker of this attempt has got all request content."""
+        self.trailers: FieldLines = ()
+        """The trailer section of the request, for a call whose framing has a place for it."""
 
     # ------------------------------------------------------------------ request side
 
@@ -285,12 +288,13 @@ class Exchange:
                 )
             )  # fmt: skip
 
-    def content_end(self) -> None:
+    def content_end(self, trailers: FieldLines = ()) -> None:
         """All request content has arrived."""
         side = self.request_side
         if side is REQUEST_DONE:
             return
         self.request_side = REQUEST_DONE
+        self.trailers = trailers
         if self.response_side is RESPONSE_DONE:
             return
         self._wait_for_response()

@@ -102,6 +102,20 @@ def forwardable(fields: FieldLines, *, keep_te_trailers: bool = False) -> list[F
     return kept
 
 
+_NOT_IN_TRAILERS = HOP_BY_HOP | frozenset(
+    (b"content-length", b"host", b"content-encoding", b"content-type", b"content-range", b"authorization", b"cookie",
+     b"set-cookie", b"www-authenticate", b"cache-control", b"pragma", b"expect", b"max-forwards", b"range",
+     b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range",
+     b"age", b"date", b"expires", b"location", b"retry-after", b"vary")
+)  # fmt: skip
+
+
+def trailers_onward(trailers: FieldLines) -> list[FieldLine]:
+    """The trailer lines that may go further: none that frames, routes, changes or authenticates a message,
+    or tells its content; who merges trailers into the fields would believe it (RFC 9110 6.5.1)."""
+    return [line for line in trailers if lower(line[0]) not in _NOT_IN_TRAILERS]
+
+
 # The length of content (RFC 9110 8.6)
 
 LENGTH_DIGITS = 19

@@ -222,7 +222,7 @@ class Http1Front(End):
                 if kind is Content:
                     self.exchange.content(event.data)  # type: ignore[union-attr]
                 else:
-                    self.exchange.content_end()  # type: ignore[union-attr]
+                    self.exchange.content_end(event.trailers)  # type: ignore[union-attr]
             elif self.phase is DRAIN:
                 self._drain(event)
 

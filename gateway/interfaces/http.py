@@ -1,6 +1,9 @@
 """The interface `http`: an origin server behind us, over kept-alive connections (RFC 9110 7.6).
 
-Promise: hop-by-hop fields end here, both ways; what is said of the client is our own word.
+Promise: hop-by-hop fields end here, both ways; what is said of the client is our own word. Two are made
+anew where the client sent them: Upgrade, if it is to a WebSocket, and TE, if it takes trailers.
+Trailers pass both ways. Those of a request need content that streams in chunks: content that was kept
+has a length, its framing has no place for them, and they are dropped (RFC 9110 6.5.1 allows it).
 Must never know: the front, the router's tables. Next: `protocols/http1.py` for the octets.
 """
 
@@ -12,13 +15,14 @@ from gateway.errors import GatewayError
 from gateway.exchange import TUNNEL
 from gateway.upstreams.connection import Connection
 from gateway.upstreams.pool import Member, Pool
-from protocols.fields import forwardable, lower
+from protocols.fields import all_values, first, forwardable, has_token, lower, trailers_onward
 from protocols.http1 import RequestWriter, ResponseReader, encode_lines
 from protocols.message import (
     END,
     Content,
     EndOfMessage,
     FieldLine,
+    FieldLines,
     ProtocolError,
     RemoteProtocolError,
     Request,
@@ -40,6 +44,9 @@ _OURS = frozenset(
      b"x-forwarded-host", b"x-request-id", b"proxy", b"upgrade")
 )  # fmt: skip
 """Request fields that are ours to write, or that end here (Expect is answered by us)."""
+_TE_TRAILERS: FieldLine = (b"TE", b"trailers")
+FORWARDS = 255
+"""The greatest Max-Forwards that we pass on (RFC 9110 7.6.2 leaves it to each intermediary)."""
 
 
 class HttpInterface:
@@ -59,6 +66,10 @@ class HttpInterface:
 
     def start(self, exchange: Exchange) -> None:
         """Send the request on a kept connection, or on a new one."""
+        request = exchange.request
+        if request.method == b"OPTIONS" and forwards_left(request) == 0:
+            self._answer_options(exchange)
+            return
         connection = self.pool.take(fresh=exchange.stale)
         if connection is None:
             self.pool.wait(exchange)
@@ -81,11 +92,20 @@ class HttpInterface:
         except GatewayError as error:
             exchange.failed(error)
 
+    def _answer_options(self, exchange: Exchange) -> None:
+        """Answer as the final recipient (RFC 9110 7.6.2); what the server behind us allows we don't know."""
+        methods = self.route.methods
+        fields = [(b"Allow", b", ".join(sorted(methods)))] if methods else []
+        exchange.respond(Response(204, fields, length=0))
+        exchange.response_end()
+
     def lines(self, exchange: Exchange, member: Member) -> bytes:
         """The field lines that the origin server gets, encoded."""
         request = exchange.request
-        derived = request.derived
-        key = (self, request.host, member) if self.route.host == "upstream" else (self, request.host)
+        derived = request.derived if request.method != b"OPTIONS" else None  # Max-Forwards means nothing to others
+        # one header section says less in HTTP/1.0 (RFC 9110 7.8), and only GET opens a WebSocket
+        websocket = opens_websocket(request, self.route)
+        key = (self, request.host, request.version, websocket, member if self.route.host == "upstream" else None)
         lines: bytes | None = derived.get(key) if derived is not None else None
         if lines is None:
             lines = encode_lines(origin_fields(request, self.route, member.address))
@@ -108,11 +128,47 @@ def origin_fields(request: Request, route: Route, address: Address) -> list[Fiel
     else:
         host = route.host.encode()
     fields: list[FieldLine] = [(b"Host", host)]
-    fields += [line for line in forwardable(request.fields) if lower(line[0]) not in _OURS]
-    if request.upgrade and route.websocket:
-        fields.append((b"Connection", b"upgrade"))
-        fields.append((b"Upgrade", request.upgrade))
+    persistent = request.version != b"HTTP/1.0"
+    fields += [
+        line for line in forwardable(request.fields, keep_te_trailers=persistent) if lower(line[0]) not in _OURS
+    ]
+    options = [b"TE"] if _TE_TRAILERS in fields else []
+    websocket = opens_websocket(request, route)
+    if websocket:
+        options.append(b"upgrade")
+    if options:
+        fields.append((b"Connection", b", ".join(options)))
+    if websocket:
+        fields.append((b"Upgrade", b"websocket"))
+    if request.method == b"OPTIONS":
+        left = forwards_left(request)
+        fields = [line for line in fields if lower(line[0]) != b"max-forwards"]
+        if left:
+            fields.append((b"Max-Forwards", b"%d" % min(left - 1, FORWARDS)))
     return fields
+
+
+def opens_websocket(request: Request, route: Route) -> bool:
+    """Whether Upgrade is passed on: to this protocol only, since in any other tunnel (h2c) requests would
+    pass that no route has seen; and only with GET, without content (RFC 6455 4.1)."""
+    return (
+        bool(request.upgrade) and route.websocket and request.method == b"GET" and request.length == 0
+        and has_token(request.upgrade, b"websocket")
+    )  # fmt: skip
+
+
+def forwards_left(request: Request) -> int | None:
+    """The value of Max-Forwards, or one that is great enough; None where it is absent or no number."""
+    value = first(request.fields, b"max-forwards")
+    if value is None or not value.isdigit():
+        return None
+    digits = value.lstrip(b"0")
+    return int(digits or b"0") if len(digits) <= 3 else FORWARDS + 1
+
+
+def origin_trailers(trailers: FieldLines) -> list[FieldLine]:
+    """The trailers of a request that the origin server gets: none that it might take for a word of ours."""
+    return [line for line in trailers_onward(trailers) if lower(line[0]) not in _OURS]
 
 
 def origin_target(target: Target, prefix: bytes) -> bytes:
@@ -182,7 +238,9 @@ class HttpConnection(Connection["Exchange"]):
 
     def content_end(self) -> None:
         self.sent = True
-        octets = self.writer.end()
+        exchange = self.exchange
+        trailers = exchange.trailers if exchange is not None else ()
+        octets = self.writer.end(origin_trailers(trailers) if trailers else ())
         if octets:
             self.send(octets)
 
@@ -231,8 +289,9 @@ class HttpConnection(Connection["Exchange"]):
 
     def _head(self, exchange: Exchange, response: Response) -> None:
         if response.status == 101:
-            if not exchange.request.upgrade or not self.interface.route.websocket:
-                self.fail(self._rubbish(RemoteProtocolError("101 without a request for an upgrade")))
+            asked = opens_websocket(exchange.request, self.interface.route)
+            if not asked or not has_token(all_values(response.fields, b"upgrade"), b"websocket"):
+                self.fail(self._rubbish(RemoteProtocolError("101 to a protocol that nobody asked for")))
                 return
             fields = [*forwardable(response.fields), (b"Connection", b"upgrade")]
             fields += [line for line in response.fields if lower(line[0]) == b"upgrade"]
@@ -254,7 +313,7 @@ class HttpConnection(Connection["Exchange"]):
         keep = self.keep and self.sent and not self.reader.held
         self.exchange = None
         exchange.call = None
-        exchange.response_end(end.trailers)
+        exchange.response_end(trailers_onward(end.trailers) if end.trailers else ())
         self.finish(keep=keep)
 
     def _rubbish(self, error: RemoteProtocolError) -> GatewayError:
