@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.config import Route
     from gateway.exchange import Exchange
     from gateway.site import Site
+    from gateway.spool import Spool
 
 KILL_GRACE_S = 2.0
 """Between SIGTERM and SIGKILL."""
@@ -31,6 +32,8 @@ GRANDCHILD_S = 2.0
 """How long a response stays open when the script has ended and something else holds its stdout (78)."""
 EXIT_S = 0.5
 """How long the end of stdout waits for the exit status that tells whether the script was killed."""
+AFTER_S = 2.0
+"""How long a script may go on, to tidy up, when its response is over (29) and it has not ended."""
 PATH = b"/usr/local/bin:/usr/bin:/bin"
 
 Explain: TypeAlias = Callable[[OSError, Launch], tuple[int, str, str, str]]
@@ -49,9 +52,12 @@ class CgiInterface:
         self.explain = explain
         self.variables = Variables(route, site.software, lambda name, value: name + b"=" + value + b"\0")
         self.running = 0
+        """Scripts that were ordered and have not ended, whether somebody waits for their response or not."""
         self.waiting: deque[Exchange] = deque()
+        self.scripts: set[Script] = set()
+        """Those that run."""
         self.dying: dict[Script, float] = {}
-        """Scripts that got SIGTERM, and when they get SIGKILL."""
+        """Scripts that are to be gone, and when they get the next signal: SIGTERM, or SIGKILL after it."""
 
     def start(self, exchange: Exchange) -> None:
         """Run the script, or stand in line for it."""
@@ -65,36 +71,51 @@ class CgiInterface:
             exchange.queued_in = self.waiting
             self.waiting.append(exchange)
             return
-        self.running += 1
-        Script(self, exchange).spawn()
+        self._run(exchange)
 
-    def left(self) -> None:
+    def _run(self, exchange: Exchange) -> None:
+        self.running += 1
+        script = Script(self, exchange)
+        self.scripts.add(script)
+        script.spawn()
+
+    def left(self, script: Script) -> None:
         """A script has ended: the next one may run."""
         self.running -= 1
+        self.scripts.discard(script)
         while self.waiting and self.running < self.route.processes:
             exchange = self.waiting.popleft()
             exchange.queued_in = None
-            self.running += 1
-            Script(self, exchange).spawn()
+            self._run(exchange)
 
     def tick(self, now: float) -> None:
-        """Called at every sweep: who ignored SIGTERM gets SIGKILL."""
-        for script, kill_at in list(self.dying.items()):
-            if now >= kill_at:
+        """Called at every sweep: whose time is over gets SIGTERM, and who ignored that SIGKILL."""
+        for script, due in list(self.dying.items()):
+            if now >= due:
                 del self.dying[script]
-                script.signal(signal.SIGKILL)
+                script.overdue()
 
     def close(self) -> None:
-        """End whatever still runs: the server ends."""
-        for script in list(self.dying):
-            script.signal(signal.SIGKILL)
+        """End whatever still runs: the server ends, and nothing of ours goes on without it."""
+        asked = [*self.waiting, *(script.exchange for script in self.scripts if script.exchange is not None)]
+        for exchange in asked:
+            exchange.failed(
+                GatewayError(
+                    503, "stopping", "the gateway was told to end, and its grace was over before the response",
+                    "raise grace of [server] if scripts may take so long", side=Side.GATEWAY, retry_after_s=5,
+                )
+            )  # fmt: skip
+        for script in list(self.scripts):
+            if not script.unwanted:
+                script.end()
 
 
 class Script:
     """One process and its three streams: the Call of its exchange, and the Child of its order."""
 
     __slots__ = (
-        "code", "ended_stdout", "exchange", "interface", "launch", "pid", "reader", "stderr", "stdin", "stdout", "unwanted",
+        "code", "ended_stdout", "exchange", "interface", "kept", "launch", "pid", "reader", "stderr", "stdin", "stdout",
+        "unwanted",
     )  # fmt: skip
 
     def __init__(self, interface: CgiInterface, exchange: Exchange) -> None:
@@ -106,6 +127,8 @@ class Script:
         self.unwanted = False
         """It is to be ended as soon as it has a pid."""
         self.reader = ScriptResponseReader()
+        self.kept: Spool | None = None
+        """Content that the script has still to get, where its client has left it alone with that."""
         self.stdin: Stdin | None = None
         self.stdout = Stdout(self)
         self.stderr = Stderr(self, exchange)
@@ -116,9 +139,10 @@ class Script:
         assert exchange is not None and exchange.found is not None
         place, request = exchange.found.place, exchange.request
         path = place.script_filename
-        self.reader = ScriptResponseReader(
-            nph=os.path.basename(path).startswith(b"nph-"), request_method=request.method
-        )
+        nph = os.path.basename(path).startswith(b"nph-")
+        if nph:  # it speaks for the connection, too, and does not say that it stays open (28)
+            exchange.client.close_after()
+        self.reader = ScriptResponseReader(nph=nph, request_method=request.method)
         environment = {b"PATH": PATH}
         for pair in interface.variables.encoded(exchange)[:-1].split(b"\0"):
             name, _, value = pair.partition(b"=")
@@ -173,12 +197,35 @@ class Script:
 
     def abort(self, *, client_left: bool = False) -> None:
         """Nobody wants the answer: end the script and all that it started."""
-        self.exchange = None
+        exchange, self.exchange = self.exchange, None
         self.read(True)
-        if client_left and self.interface.route.on_disconnect == "continue":
-            self.content_end()
+        if not client_left or self.interface.route.on_disconnect != "continue":
+            self.end()
             return
-        self.end()
+        stdin = self.stdin
+        if exchange is not None and exchange.spool is not None and stdin is not None and not stdin.gone:
+            self.kept, exchange.spool = exchange.spool, None
+            self.pass_kept()
+        else:
+            self.content_end()
+
+    def pass_kept(self) -> None:
+        """The client has left, and the script goes on: it gets all that was kept of the content (30)."""
+        kept, stdin = self.kept, self.stdin
+        if kept is None or stdin is None:
+            return
+        while not stdin.full and (piece := kept.read()):
+            stdin.send(piece)
+        if kept.rest:
+            self.room()
+        else:
+            self.drop_kept()
+            self.content_end()
+
+    def drop_kept(self) -> None:
+        kept, self.kept = self.kept, None
+        if kept is not None:
+            kept.close()
 
     # ------------------------------------------------------------------ the process (Child)
 
@@ -192,7 +239,8 @@ class Script:
     def failed(self, error: OSError, now: float) -> None:
         interface, exchange = self.interface, self.exchange
         self.exchange = None
-        interface.left()
+        self.drop_kept()
+        interface.left(self)
         if exchange is None:
             return
         status, cause, detail, remedy = interface.explain(error, self.launch)
@@ -201,14 +249,15 @@ class Script:
 
     def exited(self, code: int, now: float) -> None:
         self.code = code
-        self.interface.dying.pop(self, None)
+        if not self.unwanted:  # else what it leaves behind in its group still has a time to keep
+            self.interface.dying.pop(self, None)
         if self.ended_stdout:
             self.finish()
         elif self.exchange is not None:
             self.stdout.deadline = now + GRANDCHILD_S
         else:
             self.release_streams()
-        self.interface.left()
+        self.interface.left(self)
 
     def signal(self, number: int) -> None:
         if self.pid:
@@ -225,6 +274,14 @@ class Script:
         elif self.pid:
             self.signal(signal.SIGKILL)  # the script is gone, but its group is not
             self.release_streams()
+
+    def overdue(self) -> None:
+        """Its time is over: AFTER_S from the end of its response, or KILL_GRACE_S from SIGTERM."""
+        if self.unwanted:
+            self.signal(signal.SIGKILL)
+            return
+        self.stderr.log.write(b"the script goes on after the end of its output, and is ended\n")
+        self.end()
 
     def release_streams(self) -> None:
         """Nobody reads its output any longer."""
@@ -304,12 +361,16 @@ class Stdin(End):
 
     def unsent(self, length: int, now: float) -> None:
         self.held = length
-        if not length and self.script.exchange is not None:
-            self.script.exchange.pump()
+        if not length:
+            if self.script.exchange is not None:
+                self.script.exchange.pump()
+            else:
+                self.script.pass_kept()
 
     def lost(self, error: OSError | None, now: float) -> None:
         self.gone = True
         self.held = 0
+        self.script.drop_kept()
         if self.script.exchange is not None and self.closing is Close.NO:
             self.script.exchange.pump()  # the rest of the content is taken from the client and dropped
 
@@ -346,6 +407,8 @@ class Stdout(End):
         self.script.finish()
         if self.script.code is not None:
             self.script.end()
+        else:
+            self.script.interface.dying.setdefault(self.script, now + AFTER_S)
         self.close(Close.ABORT)
 
 

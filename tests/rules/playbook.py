@@ -21,7 +21,7 @@ from gateway.config import Kind, Limits, Match, Route, Timeouts
 from gateway.ends import OPEN, Address, End, Kill, Open, Order, Resume, Spawn, Turn
 from gateway.forwarding import Forwarding
 from gateway.fronts.http1 import Http1Front
-from gateway.interfaces.cgi import CgiInterface
+from gateway.interfaces.cgi import KILL_GRACE_S, CgiInterface
 from gateway.interfaces.fastcgi import FastcgiInterface
 from gateway.interfaces.http import HttpInterface
 from gateway.interfaces.scgi import ScgiInterface
@@ -235,8 +235,10 @@ class Talk:
         order.end.lost(OSError(code, errno.errorcode[code]), self.turn.now)
         self.settle()
 
-    def start(self) -> Process:
+    def start(self, room: float = math.inf) -> Process:
+        """The oldest Spawn is done; its stdin takes so many octets."""
         process = self._start(self.spawns[0])
+        process.stdin.room = room
         self.settle()
         return process
 
@@ -294,6 +296,7 @@ class Talk:
             self.refuse()
         for script in self.scripts:
             script.exit(-15)
+        self.wait(KILL_GRACE_S)
         self.check_nothing_is_left()
 
     def check_nothing_is_left(self) -> None:
@@ -303,6 +306,7 @@ class Talk:
             interface: Any = service.interface
             if isinstance(interface, CgiInterface):
                 assert interface.running == 0
+                assert not interface.scripts
                 assert not interface.waiting
                 assert not interface.dying
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import signal
+from typing import Any
 
 import pytest
 
@@ -141,6 +142,29 @@ def test_a_script_that_goes_on_after_its_output_has_ended(cgi: Talk) -> None:
     assert cgi.interface().running == 0
 
 
+def test_a_script_may_tidy_up_after_its_output_and_is_ended_then(cgi: Talk) -> None:
+    """It has its place among `processes` until it is gone, and may not keep it for ever."""
+    cgi.client.get()
+    cgi.script.stdout >> HEAD + b"hello" >> EOF
+    cgi.wait(2)
+    assert cgi.client.answer().complete
+    assert cgi.kills == []
+    cgi.wait(1)
+    assert cgi.kills == [(100, TERM)]
+    assert "goes on after the end of its output" in cgi.log.text
+    cgi.wait(2.5)
+    assert cgi.kills == [(100, TERM), (100, KILL)]
+
+
+def test_a_script_that_has_closed_its_output_before_its_client_left_is_ended_too(talk: Talks) -> None:
+    one = talk(route("cgi", on_disconnect="continue"))
+    one.client.get()
+    one.client >> LOST
+    one.script.stdout >> EOF
+    one.wait(3)
+    assert one.kills == [(100, TERM)]
+
+
 def test_an_exit_status_is_logged_and_the_response_stands(cgi: Talk) -> None:
     cgi.client.get()
     cgi.script.stdout >> HEAD + b"hello"
@@ -196,10 +220,12 @@ def test_nph_is_passed_and_needs_a_status_line(talk: Talks) -> None:
     one.script.stdout >> b"HTTP/1.0 201 Made\n\nhello"
     end(one)
     answer = one.client.answer()
-    assert (answer.status, answer.content) == (201, b"hello")
-    one.client.get()
+    assert (answer.status, answer.content, answer.fields["connection"]) == (201, b"hello", "close")
+    assert one.client.got == [CLOSED]
+    other = one.connect()
+    other.get()
     one.script.stdout >> HEAD
-    assert one.client.answer().status == 502
+    assert other.answer().status == 502
 
 
 # ---------------------------------------------------------------------- processes that do not start (21, 73)
@@ -233,12 +259,14 @@ def test_a_client_that_leaves_ends_the_script_and_its_group(cgi: Talk) -> None:
     assert cgi.interface().running == 0
 
 
-def test_a_script_that_obeys_is_not_killed(cgi: Talk) -> None:
+def test_what_a_script_that_obeys_leaves_behind_in_its_group_is_killed(cgi: Talk) -> None:
+    """Whether there is anybody is for the reaper to know, which signals no group that has gone."""
     cgi.client.get()
     cgi.client >> LOST
     cgi.script.exit(-15)
+    assert cgi.interface().running == 0
     cgi.wait(3)
-    assert cgi.kills == [(100, TERM)]
+    assert cgi.kills == [(100, TERM), (100, KILL)]
 
 
 def test_a_client_that_leaves_before_the_process_is_there(cgi: Talk) -> None:
@@ -260,6 +288,78 @@ def test_a_script_may_go_on_without_its_client(talk: Talks) -> None:
     assert not one.script.stdout.on_the_way  # read and dropped
     end(one)
     assert one.interface().running == 0
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_a_script_that_goes_on_gets_all_content_that_was_kept(talk: Talks) -> None:
+    one = talk(route("cgi", on_disconnect="continue"))
+    one.starts = False
+    one.client >> CHUNKED
+    for _ in range(10):
+        one.client >> b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    one.client >> b"0\r\n\r\n"
+    script = one.start(room=100_000)
+    one.client >> LOST
+    script.stdin.takes_all()
+    assert script.environment[b"CONTENT_LENGTH"] == b"655360"
+    script.stdin << b"x" * 655_360 << CLOSED
+    end(one)
+
+
+def test_content_that_was_kept_until_the_process_is_there_outlives_the_client(talk: Talks) -> None:
+    one = talk(route("cgi", on_disconnect="continue"))
+    one.starts = False
+    one.client.post("/", b"content")
+    one.client >> LOST
+    one.start().stdin << b"content" << CLOSED
+    end(one)
+
+
+def test_a_script_that_goes_on_and_does_not_read_keeps_nothing(talk: Talks) -> None:
+    one = talk(route("cgi", on_disconnect="continue"))
+    one.starts = False
+    one.client >> CHUNKED + b"20000\r\n" + b"x" * 131_072 + b"\r\n0\r\n\r\n"
+    script: Any = one.start(room=0)
+    one.client >> LOST
+    assert script.order.child.kept.length == 131_072
+    script.stdin >> LOST
+    assert script.order.child.kept is None
+    end(one)
+
+
+# ---------------------------------------------------------------------- the server ends (69)
+
+
+def test_at_the_end_of_the_server_every_script_is_ended(talk: Talks) -> None:
+    one = talk(route("cgi", processes=3, on_disconnect="continue"))
+    clients = [one.client, *(one.connect() for _ in range(3))]
+    for client in clients:
+        client.get()
+    one.scripts[1].stdout >> HEAD + b"half"
+    clients[2] >> LOST
+    one.interface().close()
+    one.settle()
+    assert clients[0].answer().status == 503
+    assert not clients[1].answer().complete
+    assert clients[3].answer().status == 503  # it stood in line
+    assert "503 stopping" in one.log.text
+    assert one.kills == [(100, TERM), (101, TERM), (102, TERM)]
+    one.interface().close()
+    one.wait(2.5)
+    assert one.kills[3:] == [(100, KILL), (101, KILL), (102, KILL)]
+    for script in one.scripts:
+        script.exit(-9)
+    assert (len(one.scripts), one.interface().running) == (3, 0)
+
+
+def test_a_process_that_starts_when_the_server_ends_is_ended(cgi: Talk) -> None:
+    cgi.starts = False
+    cgi.client.get()
+    cgi.interface().close()
+    cgi.start()
+    assert cgi.kills == [(100, TERM)]
 
 
 # ---------------------------------------------------------------------- time (31)
