@@ -18,11 +18,11 @@ import enum
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from mypy_extensions import mypyc_attr
 
-WINDOW = 128 * 1024
+WINDOW: Final = 128 * 1024
 """Octets that may wait for one slow reader before its writer is held back."""
 
 
@@ -35,7 +35,7 @@ class Close(enum.Enum):
     ABORT = "abort"  # now; for a socket, with a reset where that tells the peer more
 
 
-OPEN = Close.NO  # a global is looked up faster than a member on its class
+OPEN: Final = Close.NO  # a global is looked up faster than a member on its class
 
 
 class FileSlice:

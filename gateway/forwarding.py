@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from protocols.fields import all_values, first
 from protocols.http1 import encode_lines
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.exchange import Exchange
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-_CACHE = 4096
+_CACHE: Final = 4096
 
 
 class Forwarding:

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway import __version__
 from gateway.config import Route
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from gateway.forwarding import Forwarding
     from gateway.routing import Router
 
-SOFTWARE = f"gateway-suite/{__version__}".encode()
-SERVER = b"Server: gateway-suite\r\n"
+SOFTWARE: Final = f"gateway-suite/{__version__}".encode()
+SERVER: Final = b"Server: gateway-suite\r\n"
 """The line Server, for responses whose origin gave none."""
 
 

@@ -7,10 +7,10 @@ Must never know: where the content comes from or goes. Next: `exchange.py`.
 from __future__ import annotations
 
 import tempfile
-from typing import IO
+from typing import IO, Final
 
-MEMORY_BYTES = 64 * 1024
-PIECE_BYTES = 64 * 1024
+MEMORY_BYTES: Final = 64 * 1024
+PIECE_BYTES: Final = 64 * 1024
 
 
 class Spool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.ends import WINDOW, Close, End, FileSlice, Outgoing, Resume, SocketName
 from gateway.errors import GatewayError, Side
@@ -20,7 +20,7 @@ from protocols.message import Content, EndOfMessage, Event, FieldLines, Peer, Re
 if TYPE_CHECKING:
     from gateway.site import Site
 
-DRAIN_BYTES = 256 * 1024
+DRAIN_BYTES: Final = 256 * 1024
 """Unread request content up to this is read and dropped to keep the connection (SEMANTICS 56)."""
 
 
@@ -32,8 +32,15 @@ class Phase(enum.Enum):
     CLOSING = "closing"
 
 
-HEAD, EXCHANGE, DRAIN, TUNNEL, CLOSING = Phase  # looked up faster than on the class
-IN_CONTENT, READ, BROKEN = Reading.CONTENT, Reading.DONE, Reading.BROKEN
+# looked up faster than on the class
+HEAD: Final = Phase.HEAD
+EXCHANGE: Final = Phase.EXCHANGE
+DRAIN: Final = Phase.DRAIN
+TUNNEL: Final = Phase.TUNNEL
+CLOSING: Final = Phase.CLOSING
+IN_CONTENT: Final = Reading.CONTENT
+READ: Final = Reading.DONE
+BROKEN: Final = Reading.BROKEN
 
 
 class Http1Front(End):
@@ -396,5 +403,5 @@ def _plain_address(name: str) -> bytes:
     return address.encode()
 
 
-_NO_WRITER = ResponseWriter(b"GET", b"HTTP/1.1", keep_alive=False)
-_CONTINUE = Response(100, (), b"Continue")
+_NO_WRITER: Final = ResponseWriter(b"GET", b"HTTP/1.1", keep_alive=False)
+_CONTINUE: Final = Response(100, (), b"Continue")
