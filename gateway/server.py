@@ -221,7 +221,7 @@ class Server:
         for supervisor in self.supervisors.values():
             if supervisor.deadline <= now:
                 supervisor.expired(now)
-        if self.stop_by and (now >= self.stop_by or not (self.site.exchanges or self.site.fronts)):
+        if self.stop_by and (now >= self.stop_by or not (self.site.exchanges or self.site.fronts or self._scripts())):
             self._finish(now)
 
     def _crashed(self, end: End | None, error: Exception) -> None:
@@ -243,10 +243,20 @@ class Server:
         self.driver.settle()
         self._tick(now, self.site.wall)
 
+    def _scripts(self) -> int:
+        """How many scripts run, whether somebody waits for their response or not."""
+        return sum(interface.running for interface in self._cgi())
+
+    def _cgi(self) -> list[CgiInterface]:
+        return [s.interface for s in self.site.services if isinstance(s.interface, CgiInterface)]
+
     def _finish(self, now: float) -> None:
         for supervisor in self.supervisors.values():
             supervisor.stop(now)
-        if all(supervisor.stopped for supervisor in self.supervisors.values()) and not self.stopped.done():
+        for interface in self._cgi():
+            interface.close()
+        workers_left = not all(supervisor.stopped for supervisor in self.supervisors.values())
+        if not workers_left and not self._scripts() and not self.stopped.done():
             self.stopped.set_result(None)
 
     def close(self) -> None:
@@ -255,6 +265,7 @@ class Server:
             service.interface.close()
         self.driver.settle()
         self.driver.close()
+        self.reaper.kill_all()  # what scripts have put into the background
         for sock in self.app_sockets:
             close_listener(sock)
         if self.directory:
