@@ -7,6 +7,7 @@ Must never know: the front, other interfaces. Next: `exchange.py`.
 
 from __future__ import annotations
 
+import errno
 import html
 import mimetypes
 import os
@@ -16,8 +17,8 @@ from urllib.parse import quote_from_bytes
 
 from gateway.ends import FileSlice
 from gateway.errors import GatewayError, Side
-from protocols.fields import UNSATISFIABLE, etag_matches, first, http_date, parse_http_date, parse_range
-from protocols.message import FieldLine, Response
+from protocols.fields import UNSATISFIABLE, etag_matches, first, http_date, lower, parse_http_date, parse_range
+from protocols.message import FieldLine, FieldLines, Response
 
 if TYPE_CHECKING:
     from gateway.config import Route
@@ -100,15 +101,8 @@ class StaticInterface:
         full = os.path.join(self.root, path)
         try:
             descriptor = os.open(full, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        except (FileNotFoundError, NotADirectoryError):
-            raise _missing(path, "there is no such file") from None
-        except PermissionError:
-            raise GatewayError(
-                403, "permission", f"{os.fsdecode(full)} may not be read",
-                "let the gateway's user read it (chmod a+r, and a+x on its directories)", side=Side.GATEWAY,
-            ) from None  # fmt: skip
         except OSError as error:
-            raise _missing(path, error.strerror or "it cannot be opened") from None
+            raise _refused(path, full, error) from None
         status = os.fstat(descriptor)
         real = os.readlink(b"/proc/self/fd/%d" % descriptor)
         if self.route.symlinks != "any":
@@ -137,7 +131,7 @@ class StaticInterface:
         ]
         request = exchange.request
         code, start, stop = 200, 0, size
-        if len(request.fields) > 1:
+        if len(request.fields) > 1 or not _only_host(request.fields):
             try:
                 code, start, stop = _conditions(exchange, etag, modified, size)
             except GatewayError:
@@ -190,7 +184,11 @@ class StaticInterface:
             exchange.respond(Response(301, [(b"Location", location)], length=0))
             exchange.response_end()
             return
-        page = self._listing(found.target.path, os.path.join(self.root, path))
+        directory = os.path.join(self.root, path)
+        try:
+            page = self._listing(found.target.path, directory)
+        except OSError as error:
+            raise _refused(path, directory, error) from None
         exchange.respond(Response(200, [(b"Content-Type", b"text/html; charset=utf-8")], length=len(page)))
         if exchange.request.method != b"HEAD":
             exchange.response_content(page)
@@ -198,7 +196,7 @@ class StaticInterface:
 
     def _listing(self, shown: bytes, directory: bytes) -> bytes:
         with os.scandir(directory) as entries:
-            names = sorted((not entry.is_dir(), entry.name) for entry in entries if not entry.name.startswith(b"."))
+            names = sorted((not _is_directory(entry), entry.name) for entry in entries if entry.name[:1] != b".")
         title = html.escape(os.fsdecode(shown).encode("utf-8", "replace").decode())
         lines = ['<li><a href="../">..</a>'] if shown != b"/" else []
         for is_file, name in names:
@@ -247,6 +245,36 @@ def _conditions(exchange: Exchange, etag: bytes, modified: int, size: int) -> tu
     if not isinstance(ranges, list) or len(ranges) != 1:  # several at once: allowed to be ignored (14.2)
         return 200, 0, size
     return 206, ranges[0][0], ranges[0][1]
+
+
+def _only_host(fields: FieldLines) -> bool:
+    """Whether one field line or none has nothing to say about conditions and ranges."""
+    return not fields or lower(fields[0][0]) == b"host"
+
+
+def _is_directory(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a symbolic link that leads in a circle, or where we may not look
+        return False
+
+
+def _refused(path: bytes, full: bytes, error: OSError) -> GatewayError:
+    """Why a file or directory could not be opened: not every reason is that it is not there."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return _missing(path, "there is no such file")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return GatewayError(
+            403, "permission", f"{os.fsdecode(full)} may not be read",
+            "let the gateway's user read it (chmod a+r, and a+x on its directories)", side=Side.GATEWAY,
+        )  # fmt: skip
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return GatewayError(
+            503, "descriptor-limit", f"{os.fsdecode(full)} cannot be opened: {error.strerror}",
+            "raise the limit (ulimit -n, LimitNOFILE= of systemd), or lower connections of [server.limits]",
+            side=Side.GATEWAY, retry_after_s=5,
+        )  # fmt: skip
+    return _missing(path, error.strerror or "it cannot be opened")
 
 
 def _missing(path: bytes, why: str) -> GatewayError:

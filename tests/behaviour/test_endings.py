@@ -1,4 +1,4 @@
-"""Scripts that do not end by themselves: nothing outlives its request for long, and nothing the gateway (SEMANTICS 29, 69)."""
+"""Scripts that do not end by themselves: nothing outlives its request for long, nor the gateway (SEMANTICS 29, 69)."""
 
 from __future__ import annotations
 

@@ -25,9 +25,10 @@ from gateway.interfaces.cgi import KILL_GRACE_S, CgiInterface
 from gateway.interfaces.fastcgi import FastcgiInterface
 from gateway.interfaces.http import HttpInterface
 from gateway.interfaces.scgi import ScgiInterface
+from gateway.interfaces.static import StaticInterface
 from gateway.observe.access_log import AccessRecord
 from gateway.observe.error_log import ErrorLog
-from gateway.routing import Router
+from gateway.routing import Programs, Router
 from gateway.site import Interface, Service, Site
 from protocols.http1 import tokeniser
 from tests.rules.peers import CLOSED, EOF, LINGER, LOST, Peer, Sign, Wire
@@ -119,6 +120,8 @@ class Talk:
                 return FastcgiInterface(self.site, route, workers)
             case "scgi":
                 return ScgiInterface(self.site, route)
+            case "static":
+                return StaticInterface(route, Programs(()))
             case _:
                 return HttpInterface(self.site, route)
 
@@ -310,6 +313,8 @@ class Talk:
                 assert not interface.waiting
                 assert not interface.dying
                 continue
+            if isinstance(interface, StaticInterface):
+                continue
             assert not interface.pool.waiting
             for member in interface.pool.members:
                 assert (member.open, member.idle, member.unproven) == (0, [], {})
@@ -359,6 +364,6 @@ def route(interface: str, path: str = "/", **options: Any) -> Route:
     options.setdefault("number", 0)
     if interface == "cgi":
         options.setdefault("script", b"/srv/script.cgi")
-    else:
+    elif interface != "static":
         options.setdefault("addresses", (Address(path="/w"),))
     return Route(path=path, match=Match(Kind.PREFIX, path.encode()), interface=interface, **options)

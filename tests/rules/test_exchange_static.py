@@ -1,0 +1,66 @@
+"""The rules of an exchange that a file answers, as conversations (RFC 9110 13 to 15)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.rules.conftest import Talks
+from tests.rules.playbook import Talk, route
+
+
+@pytest.fixture
+def site(talk: Talks, tmp_path: Path) -> Talk:
+    (tmp_path / "page.txt").write_text("a page")
+    return talk(route("static", root=os.fsencode(tmp_path), listing=True))
+
+
+@contextlib.contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_file(site: Talk) -> None:
+    site.client.get("/page.txt")
+    answer = site.client.answer()
+    assert (answer.status, answer.content, answer.complete) == (200, b"a page", True)
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_condition_counts_beside_other_fields_or_alone(site: Talk, version: str) -> None:
+    site.client.get("/page.txt")
+    etag = site.client.answer().fields["etag"]
+    host = b"Host: x\r\n" if version == "1.1" else b""
+    other = site.connect()
+    other >> b"GET /page.txt HTTP/%b\r\n%bIf-None-Match: %b\r\n\r\n" % (version.encode(), host, etag.encode())
+    assert other.answer().status == 304
+
+
+@pytest.mark.parametrize("path", ["/page.txt", "/", "/none"])
+def test_no_descriptor_left_is_no_missing_file(site: Talk, path: str) -> None:
+    with no_descriptor_left():
+        site.client.get(path)
+    answer = site.client.answer()
+    assert (answer.status, answer.fields["retry-after"]) == (503, "5")
+    assert "503 descriptor-limit" in site.log.text
+    assert "ulimit -n" in site.log.text
+
+
+def test_a_listing_shows_links_that_lead_nowhere_or_in_circles(site: Talk, tmp_path: Path) -> None:
+    os.symlink("circle", tmp_path / "circle")
+    os.symlink("none", tmp_path / "nothing")
+    site.client.get("/")
+    answer = site.client.answer()
+    assert answer.status == 200
+    for name in (b"circle", b"nothing", b"page.txt"):
+        assert name in answer.content
