@@ -285,10 +285,12 @@ class Exchange:
         try:
             self.spool.write(octets)
         except OSError as error:
+            remedy = "free the disk of the temporary directory (TMPDIR)"
+            if self.service is not None and self.service.interface.spools:
+                remedy += ", or set request_buffering = false"
             self.failed(
                 GatewayError(
-                    500, "spool", f"request content could not be kept on disk: {error.strerror}",
-                    "free the disk of the temporary directory (TMPDIR), or set request_buffering = false",
+                    500, "spool", f"request content could not be kept on disk: {error.strerror}", remedy,
                     side=Side.GATEWAY, close=True,
                 )
             )  # fmt: skip

@@ -93,3 +93,15 @@ def test_large_content_reaches_a_worker_whole_and_again(talk: Talks) -> None:
             one.worker.say(LOST)
     Fastcgi(one.worker) >> page(1, b"done")
     assert one.client.answer().content == b"done"
+
+
+@pytest.mark.parametrize("interface", ["cgi", "scgi", "fastcgi", "http"])
+def test_a_disk_that_takes_nothing(talk: Talks, monkeypatch: pytest.MonkeyPatch, interface: str) -> None:
+    """500, and a remedy that the interface knows."""
+    monkeypatch.setattr("tempfile.tempdir", "/none")
+    one = talk(route(interface))
+    one.client >> b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n20000\r\n" + b"x" * 0x20000
+    assert one.client.answer().status == 500
+    assert "500 spool" in one.log.text
+    assert "TMPDIR" in one.log.text
+    assert ("request_buffering" in one.log.text) is (interface in ("fastcgi", "http"))
