@@ -52,6 +52,7 @@ def serve(config: Config, *, ready: Callable[[list[str]], None] | None = None) -
 
     Raises ServeError with a remedy when it cannot start.
     """
+    _fill_standard_descriptors()
     try:
         import uvloop
 
@@ -180,6 +181,12 @@ class Server:
             raise ServeError(*explain_bind(error, Address(path=path))) from None
         self.app_sockets.append(sock)
         program, command = app.command[0], list(app.command)
+        if app.user and os.geteuid() != 0 and pwd.getpwnam(app.user).pw_uid != os.geteuid():
+            raise ServeError(
+                f"app {app.name!r} is to run as {app.user!r}, and the gateway may not do that: it runs "
+                f"with user id {os.geteuid()}",
+                "start it as root and without server.user, or remove the user of the app",
+            )
         if app.user and os.geteuid() == 0:
             setpriv = shutil.which("setpriv")
             if setpriv is None:
@@ -194,15 +201,26 @@ class Server:
         spec = Launch(program, command, environment, app.directory, stdin=sock.fileno())
 
         def stderr(worker: Worker) -> End:
-            return StderrEnd(self.turn, self.error_log.stderr_of("", "", f"{app.name}:{worker.pid or '?'}"), worker)
+            return StderrEnd(self.turn, self.error_log, app.name, worker)
 
         self.supervisors[app.name] = Supervisor(self.turn, spec, app.workers, app.name, self.error_log.log, stderr)
         return Address(path=path)
 
     def _drop_privileges(self, user: str | None) -> None:
-        if user is None or os.geteuid() != 0:
+        if user is None:
             return
         entry = pwd.getpwnam(user)
+        if os.geteuid() != 0:
+            if entry.pw_uid != os.geteuid():
+                self.error_log.log("warn", f"server.user = {user!r} is ignored: only root can become somebody else")
+            return
+        # what is opened again, or used by others, after the change
+        for log in (self.access_log, self.error_log):
+            if log is not None:
+                log.give_to(entry.pw_uid, entry.pw_gid)
+        for sock, _ in self.sockets:
+            if sock.family == socket.AF_UNIX:
+                os.chown(sock.getsockname(), entry.pw_uid, entry.pw_gid)
         os.setgroups(os.getgrouplist(user, entry.pw_gid))
         os.setgid(entry.pw_gid)
         os.setuid(entry.pw_uid)
@@ -232,12 +250,14 @@ class Server:
 
     def stop(self) -> None:
         """SIGTERM: take no more, finish what is in flight within `grace_s`; a second one ends it now."""
-        now = self.loop.time()
+        now = self.turn.now = self.loop.time()
         if self.stop_by:
             self.stop_by = now
+            for supervisor in self.supervisors.values():
+                supervisor.stop(now, at_once=True)
+            self.driver.settle()
             return
         self.stop_by = now + self.config.server.grace_s
-        self.turn.now = now
         self._close_listeners()
         self.site.drain()
         self.driver.settle()
@@ -273,7 +293,15 @@ class Server:
         if self.access_log is not None:
             self.access_log.close()
         self.error_log.close()
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+
+
+def _fill_standard_descriptors() -> None:
+    """Where 0, 1 or 2 is closed, a socket would get its number, and with it what is meant for the terminal."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def _url(name: str) -> str:

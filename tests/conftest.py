@@ -90,8 +90,9 @@ class Gateway:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def children(self) -> list[int]:
-        text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
-        return [int(pid) for pid in text.split()]
+        # a child is listed under the thread that started it
+        lists = Path(f"/proc/{self.pid}/task").glob("*/children")
+        return [int(pid) for text in lists for pid in text.read_text().split()]
 
     def memory_kib(self) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()

@@ -69,10 +69,10 @@ FIELDS: dict[str, tuple[str, Callable[[AccessRecord], Value]]] = {
     "remote_addr": ("the client's address, - for a unix socket", lambda record: record.remote_addr or b"-"),
     "request": (
         "the request line, as the client sent it",
-        lambda record: b"%b %b %b" % (record.method, record.target, record.version),
+        lambda record: b"%b %b %b" % (record.method, record.target, record.version) if record.method else b"-",
     ),
-    "method": ("the method of the request", operator.attrgetter("method")),
-    "target": ("the request-target: path and query", operator.attrgetter("target")),
+    "method": ("the method of the request, - if it could not be read", lambda record: record.method or b"-"),
+    "target": ("the request-target: path and query", lambda record: record.target or b"-"),
     "version": ("the version of HTTP, HTTP/1.1", operator.attrgetter("version")),
     "status": ("the status of the response", operator.attrgetter("status")),
     "octets": ("octets of content that were sent", operator.attrgetter("octets")),
@@ -301,6 +301,11 @@ class AccessLog:
         elif not self._failing:
             self._failing = True
             self._tell("error", f"cannot be written ({error.strerror}); requests go on, their lines are lost")
+
+    def give_to(self, uid: int, gid: int) -> None:
+        """Make the file that of the user who will have to open it again."""
+        if self._file is not None:
+            self._file.give_to(uid, gid)
 
     def reopen(self) -> None:
         """After the file was renamed (logrotate): what is noted still goes to the old one."""

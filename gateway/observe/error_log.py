@@ -98,6 +98,10 @@ class ErrorLog:
                 return
             self._forget(oldest)
 
+    def give_to(self, uid: int, gid: int) -> None:
+        """Make the file that of the user who will have to open it again."""
+        self._file.give_to(uid, gid)
+
     def reopen(self) -> None:
         """After the file was renamed (logrotate)."""
         error = self._file.reopen()

@@ -74,6 +74,11 @@ class LogFile:
         self._torn = False
         return None
 
+    def give_to(self, uid: int, gid: int) -> None:
+        """Make a file that of a user, who will have to open it again."""
+        if self.target not in ("-", "syslog"):
+            os.fchown(self._fd, uid, gid)
+
     def close(self) -> None:
         if self.target not in ("-", "syslog") and self._fd >= 0:
             os.close(self._fd)

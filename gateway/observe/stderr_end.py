@@ -9,31 +9,40 @@ from __future__ import annotations
 from typing import Protocol
 
 from gateway.ends import Close, End, Turn
-from gateway.observe.error_log import StderrLog
+from gateway.observe.error_log import ErrorLog, StderrLog
 
 
-class HasLastLine(Protocol):
+class Printing(Protocol):
+    pid: int
     last_line: str
 
 
 class StderrEnd(End):
-    """Logs what comes, and notes the last line in `worker.last_line`."""
+    """Logs what comes as that of the process that the worker is now; notes the last line in `worker.last_line`."""
 
-    __slots__ = ("log", "worker")
+    __slots__ = ("error_log", "log", "name", "worker")
 
-    def __init__(self, turn: Turn, log: StderrLog, worker: HasLastLine) -> None:
+    def __init__(self, turn: Turn, error_log: ErrorLog, name: str, worker: Printing) -> None:
         super().__init__(turn)
-        self.log = log
+        self.error_log = error_log
+        self.log: StderrLog | None = None
+        self.name = name
         self.worker = worker
 
     def received(self, octets: bytes, now: float) -> None:
+        if self.log is None:  # only now the process is known
+            self.log = self.error_log.stderr_of("", "", f"{self.name}:{self.worker.pid}")
         self.log.write(octets)
         if self.log.last_line:
             self.worker.last_line = self.log.last_line
 
     def received_eof(self, now: float) -> None:
-        self.log.close()
+        self._end()
         self.close(Close.ABORT)
 
     def lost(self, error: OSError | None, now: float) -> None:
-        self.log.close()
+        self._end()
+
+    def _end(self) -> None:
+        if self.log is not None:
+            self.log.close()

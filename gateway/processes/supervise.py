@@ -46,7 +46,7 @@ class Phase(enum.Enum):
 class Worker:
     """One of the places (an `ends.Child`). Its stderr end may note `last_line` for the log."""
 
-    __slots__ = ("bad_starts", "due", "last_line", "phase", "pid", "since", "supervisor")
+    __slots__ = ("bad_starts", "broken", "due", "last_line", "phase", "pid", "since", "supervisor")
 
     def __init__(self, supervisor: Supervisor) -> None:
         self.supervisor = supervisor
@@ -59,6 +59,8 @@ class Worker:
         self.bad_starts = 0
         self.last_line = ""
         """Last line that the process wrote to its stderr, escaped for a log."""
+        self.broken = ""
+        """What was wrong with the last process, if it never got so far as to serve; "" where it did."""
 
     def started(self, pid: int, now: float) -> None:
         self.phase = Phase.RUNNING
@@ -109,10 +111,20 @@ class Supervisor:
         self._fraction = fraction
         self._why = why
 
-    @property
-    def healthy(self) -> bool:
-        """Some worker is running."""
-        return any(worker.phase is Phase.RUNNING for worker in self.workers)
+    def down(self, now: float) -> str:
+        """Why nobody will answer a request that comes now; "" where somebody will.
+
+        That is so while each place has had a bad start, and none of those that run now is past the
+        time within which a bad one dies.
+        """
+        for worker in self.workers:
+            if not worker.broken or (worker.phase is Phase.RUNNING and now - worker.since >= STEADY_S):
+                return ""
+        return self.workers[0].broken
+
+    def retry_after_s(self, now: float) -> int:
+        """When a further start will be tried and known to be good or bad, in whole seconds from now."""
+        return math.ceil(max(0.0, min(worker.due for worker in self.workers) - now) + STEADY_S)
 
     @property
     def stopped(self) -> bool:
@@ -125,12 +137,15 @@ class Supervisor:
             worker.due = now
         self.expired(now)
 
-    def stop(self, now: float) -> None:
-        """Ask all to end (SIGTERM), and make those end that have not after `grace_s` (SIGKILL)."""
+    def stop(self, now: float, *, at_once: bool = False) -> None:
+        """Ask all to end (SIGTERM), and make those end that have not after `grace_s`, or at once (SIGKILL)."""
         if self.stopping:
+            if at_once and self._kill_at > now:
+                self._kill_at = now
+                self.expired(now)
             return
         self.stopping = True
-        self._kill_at = now + self._grace_s
+        self._kill_at = now if at_once else now + self._grace_s
         for worker in self.workers:
             if worker.phase is Phase.RUNNING:
                 self._kill(worker, signal.SIGTERM)
@@ -150,6 +165,7 @@ class Supervisor:
             if worker.phase is Phase.WAITING and worker.due <= now:
                 worker.phase = Phase.STARTING
                 worker.last_line = ""
+                worker.pid = 0
                 stderr = self._stderr(worker) if self._stderr else None
                 self.turn.orders.append(Spawn(self.launch, worker, stderr=stderr))
         self._set_deadline()
@@ -165,6 +181,7 @@ class Supervisor:
             worker.phase = Phase.ENDED
             return
         why = self._why(error, self.launch)
+        worker.broken = f"its worker could not be started: {why.detail}"
         remedy = f"; {why.remedy}" if why.remedy else ""
         delay_s = self._back_off(worker, LONGEST_DELAY_S, now)
         self._report(
@@ -184,6 +201,7 @@ class Supervisor:
         parts = [f"{told} {exit_in_words(code)} after {lived_s:.1f} s"]
         if worker.last_line:
             parts.append(f"last line of its stderr: {worker.last_line}")
+        worker.broken = "" if code == 0 or lived_s >= STEADY_S else "; ".join(["its worker dies at once", *parts[1:]])
         if lived_s >= STEADY_S:
             worker.bad_starts = 0
             worker.phase = Phase.WAITING
@@ -195,7 +213,8 @@ class Supervisor:
             if code == 0 and worker.bad_starts > 1:
                 parts.append("does it go into the background? It must stay in the foreground")
             parts.append(f"restarting in {delay_s:.1f} s")
-        self._report("error" if code else "info", "; ".join(parts))
+        if code or worker.bad_starts & (worker.bad_starts - 1) == 0:  # the same each second: told less and less often
+            self._report("error" if code else "info", "; ".join(parts))
         self.expired(now)
 
     def _back_off(self, worker: Worker, longest_s: float, now: float) -> float:

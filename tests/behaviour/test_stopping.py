@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import read_all
+import pytest
+import requests
+
+from tests.conftest import ROOT, eventually, read_all
 
 SIZE = 40 << 20
 
@@ -28,7 +34,8 @@ def test_a_download_in_flight_arrives_whole_after_sigterm(gateway: Any, tmp_path
 def test_a_small_answer_that_waits_in_the_server_arrives_whole_after_sigterm(gateway: Any, tmp_path: Path) -> None:
     """The exchange is over, its octets are not yet with the client."""
     script = tmp_path / "some.sh"
-    script.write_text("#!/bin/sh\nprintf 'Content-Type: text/plain\\nContent-Length: 8000000\\n\\n'\nhead -c 8000000 /dev/zero\n")
+    head = "Content-Type: text/plain\\nContent-Length: 8000000\\n\\n"
+    script.write_text(f"#!/bin/sh\nprintf '{head}'\nhead -c 8000000 /dev/zero\n")
     script.chmod(0o755)
     one = gateway(f'[[routes]]\npath = "/"\ninterface = "cgi"\nroot = "{tmp_path}"\n', server='grace = "20s"')
     with one.socket() as sock, one.socket() as idle:
@@ -39,3 +46,40 @@ def test_a_small_answer_that_waits_in_the_server_arrives_whole_after_sigterm(gat
         content = (begun + read_all(sock)).partition(b"\r\n\r\n")[2]
     assert len(content) == 8_000_000
     assert one.process.wait(timeout=20) == 0
+
+
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+open("ready", "w").close()
+time.sleep(99)
+"""
+APP = '[[routes]]\npath = "/"\ninterface = "fastcgi"\napp = "one"\n[apps.one]\ninterface = "fastcgi"\n'
+
+
+def test_a_second_sigterm_waits_for_nobody(gateway: Any, tmp_path: Path) -> None:
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
+    one = gateway(f'{APP}command = ["{sys.executable}", "stubborn.py"]\n', directory=tmp_path)
+    eventually((tmp_path / "ready").exists)
+    (worker,) = one.children()
+    one.process.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        one.process.wait(timeout=1)  # the worker has been asked, and does not go
+    one.process.send_signal(signal.SIGTERM)
+    assert one.process.wait(timeout=5) == 0
+    assert not Path(f"/proc/{worker}").exists()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-"])
+def test_a_standard_descriptor_that_is_closed_at_the_start_harms_nobody(closed: str, tmp_path: Path) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_text('[server]\nlisten = ["127.0.0.1:0"]\n[[routes]]\npath = "/"\ninterface = "static"\nroot = "."\n')
+    command = f"exec {sys.executable} -m gateway serve {config} {closed}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(["sh", "-c", command], stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        url = process.stderr.readline().split()[1]
+        assert requests.get(url + "gateway.toml", timeout=10).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+        assert process.stderr.read() == ""

@@ -176,12 +176,15 @@ class TestStderrOfScripts:
 
     def test_a_worker_s_end_notes_the_last_line(self, written: Written) -> None:
         class Worker:
+            pid = 0
             last_line = ""
 
         worker = Worker()
-        end = StderrEnd(Turn(), written.log.stderr_of("", "app wiki"), worker)
+        end = StderrEnd(Turn(), written.log, "wiki", worker)
+        worker.pid = 4711
         end.received(b"first\nlast\n", 0)
         assert worker.last_line == "last"
+        assert written.lines[-1] == "warn upstream=wiki:4711: stderr: last"
         end.received_eof(0)
         assert end.closing is Close.ABORT
 

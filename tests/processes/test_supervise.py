@@ -11,7 +11,7 @@ import pytest
 
 from gateway.ends import End, Kill, Launch, Order, Spawn, Turn
 from gateway.processes.explain import Explanation
-from gateway.processes.supervise import LONGEST_DELAY_S, Phase, Supervisor, Worker
+from gateway.processes.supervise import LONGEST_DELAY_S, STEADY_S, Phase, Supervisor, Worker
 
 LAUNCH = Launch(b"/usr/bin/php-cgi", [b"php-cgi"], {}, b"/", stdin=7)
 NOT_STARTED = Explanation(500, "no-interpreter", "no perl here", "install it")
@@ -77,14 +77,36 @@ def test_all_workers_are_started_with_the_socket_and_a_log() -> None:
     assert talk.supervisor.deadline == math.inf
 
 
-def test_it_is_healthy_while_a_worker_runs() -> None:
+def test_it_is_down_while_every_start_is_a_bad_one() -> None:
+    talk = Talk(2)
+    one, two = talk.spawned()
+    assert talk.supervisor.down(talk.now) == ""  # they are being started
+    talk.runs(one).last_line = "no such table"
+    talk.exits(one, 1, after=0.1)
+    assert talk.supervisor.down(talk.now) == ""  # the other one may serve
+    two.failed(FileNotFoundError(errno.ENOENT, "perl"), talk.now)
+    assert talk.supervisor.down(talk.now) == "its worker dies at once; last line of its stderr: no such table"
+    assert talk.supervisor.retry_after_s(talk.now) == 2
+    talk.waits_until_deadline()
+    started = [talk.runs(worker) for worker in talk.spawned()]
+    assert talk.supervisor.down(talk.now)  # it is not known yet to be better than the last
+    talk.now += STEADY_S
+    assert talk.supervisor.down(talk.now) == ""
+    assert started
+
+
+def test_who_ends_on_purpose_is_not_down_however_soon() -> None:
     talk = Talk()
-    seen = [talk.supervisor.healthy]
-    worker = talk.starts()
-    seen.append(talk.supervisor.healthy)
-    talk.exits(worker, 1, after=0.2)
-    seen.append(talk.supervisor.healthy)
-    assert seen == [False, True, False]
+    talk.exits(talk.starts(), 0, after=0.1)
+    assert talk.supervisor.down(talk.now) == ""
+
+
+def test_who_ends_on_purpose_again_and_again_is_told_less_and_less_often() -> None:
+    talk = Talk()
+    for _ in range(20):
+        talk.exits(talk.starts(), 0, after=0.1)
+        talk.waits_until_deadline()
+    assert len(talk.said) == 5  # 1, 2, 4, 8, 16
 
 
 def test_who_recycles_itself_is_started_again_at_once() -> None:
@@ -166,14 +188,15 @@ def test_what_cannot_be_started_is_tried_again_later() -> None:
     ]
     assert talk.waits_until_deadline() == pytest.approx(0.1)
     talk.runs(*talk.spawned())
-    assert talk.supervisor.healthy
+    talk.now += STEADY_S
+    assert talk.supervisor.down(talk.now) == ""
 
 
 def test_one_of_several_waits_and_the_others_run_on() -> None:
     talk = Talk(2)
     first, second = [talk.runs(worker) for worker in talk.spawned()]
     talk.exits(first, 1, after=0.1)
-    assert talk.supervisor.healthy
+    assert talk.supervisor.down(talk.now) == ""
     assert (first.phase, second.phase) == (Phase.WAITING, Phase.RUNNING)
 
 
@@ -191,6 +214,14 @@ def test_stopping_asks_first() -> None:
     assert talk.spawned() == []
     assert talk.supervisor.deadline == math.inf
     assert talk.said == []
+
+
+def test_stopping_again_ends_by_force_at_once() -> None:
+    talk = Talk()
+    talk.starts()
+    talk.supervisor.stop(talk.now)
+    talk.supervisor.stop(talk.now, at_once=True)
+    assert talk.orders() == [Kill(1001, signal.SIGTERM), Kill(1001, signal.SIGKILL)]
 
 
 def test_stopping_ends_by_force_who_does_not_listen() -> None:
