@@ -27,7 +27,7 @@ from protocols.message import (
     Request,
     Response,
 )
-from protocols.target import Place, Target
+from protocols.target import Place, Target, parse
 
 Sink: TypeAlias = Callable[[bytes, bytes], object]
 """Takes the name and the value of one meta-variable."""
@@ -340,6 +340,11 @@ class ScriptResponseReader:
             status, reason = int(match[1]), match[2] or b""
         elif location is not None and not status:
             if location.startswith(b"/") and not location.startswith(b"//") and len(fields) == 1 and not length_value:
+                try:
+                    parse(b"GET", location)
+                except RemoteProtocolError as error:
+                    told = f"Location is {_quoted(location)}, no path of this server: {error.detail}"
+                    raise RemoteProtocolError(told, 502) from None
                 self._done = True
                 return LocalRedirect(location)
             status = 302
@@ -357,8 +362,8 @@ class ScriptResponseReader:
         if coding is not None:
             if tokens(coding) != [b"chunked"]:
                 raise RemoteProtocolError(f"Transfer-Encoding is {_quoted(coding)}", 502)
-        if self._to_head or status in (204, 304):
-            if length is not None and status != 204:
+        if self._to_head or status in (204, 205, 304):
+            if length is not None and status not in (204, 205):  # RFC 9110 8.6, 15.3.6
                 fields.append((b"Content-Length", b"%d" % length))
             self._done = True
             return Response(status, fields, reason, 0)

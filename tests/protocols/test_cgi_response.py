@@ -95,6 +95,13 @@ def test_22_what_follows_a_local_redirect_is_dropped() -> None:
 
 
 @pytest.mark.parametrize(
+    "target", [b"/has space", b"/%zz", b"/x#part", b"/../..", b"/%00", "/\u00e4".encode()]
+)
+def test_22_a_local_redirect_to_no_path_of_ours(target: bytes) -> None:
+    assert f"Location is {repr(target)[1:]}" in broken(b"Location: " + target + b"\n\n")
+
+
+@pytest.mark.parametrize(
     "head",
     [b"Location: http://h/x", b"Location: //h/x", b"Location: x", b"Location: /x\nContent-Type: t",
      b"Location: /x\nX: y", b"Location: /x\nContent-Length: 0"],
@@ -258,8 +265,8 @@ def test_27_head_may_be_answered_without_the_content_it_tells_of() -> None:
     assert read(b"Content-Type: t\nTransfer-Encoding: chunked\n\n", method=b"HEAD")[1:] == [END]
 
 
-@pytest.mark.parametrize("status", [b"204", b"304"])
-def test_27_204_and_304_have_no_content(status: bytes) -> None:
+@pytest.mark.parametrize("status", [b"204", b"205", b"304"])
+def test_27_204_205_and_304_have_no_content(status: bytes) -> None:
     reader = ScriptResponseReader()
     events = reader.receive(b"Status: " + status + b"\n\nhello") + reader.receive_eof()
     assert events == [Response(int(status), [], length=0), END]
@@ -269,7 +276,9 @@ def test_27_204_and_304_have_no_content(status: bytes) -> None:
 def test_27_88_304_tells_the_length_of_what_it_stands_for() -> None:
     found = response(b'Status: 304\nContent-Length: 5\nETag: "x"\n\n')
     assert found.fields == [(b"ETag", b'"x"'), (b"Content-Length", b"5")]
-    assert response(b"Status: 204\nContent-Length: 5\n\n").fields == []
+    for status in (b"204", b"205"):
+        for method in (b"GET", b"HEAD"):
+            assert response(b"Status: " + status + b"\nContent-Length: 5\n\n", method=method).fields == []
 
 
 # 28: NPH

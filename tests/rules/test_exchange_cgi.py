@@ -345,10 +345,10 @@ def test_at_the_end_of_the_server_every_script_is_ended(talk: Talks) -> None:
     assert not clients[1].answer().complete
     assert clients[3].answer().status == 503  # it stood in line
     assert "503 stopping" in one.log.text
-    assert one.kills == [(100, TERM), (101, TERM), (102, TERM)]
+    assert sorted(one.kills) == [(100, TERM), (101, TERM), (102, TERM)]
     one.interface().close()
     one.wait(2.5)
-    assert one.kills[3:] == [(100, KILL), (101, KILL), (102, KILL)]
+    assert sorted(one.kills[3:]) == [(100, KILL), (101, KILL), (102, KILL)]
     for script in one.scripts:
         script.exit(-9)
     assert (len(one.scripts), one.interface().running) == (3, 0)
@@ -433,6 +433,14 @@ def test_a_local_redirect(cgi: Talk) -> None:
     cgi.script.stdout >> HEAD + b"b"
     end(cgi)
     assert cgi.client.answer().content == b"b"
+
+
+def test_a_local_redirect_to_no_path_is_the_fault_of_the_script(cgi: Talk) -> None:
+    cgi.client.get("/a")
+    cgi.script.stdout >> b"Location: /has space\n\n"
+    assert cgi.client.answer().status == 502
+    assert "error exchange=" in cgi.log.text
+    assert "/srv/script.cgi: Location is '/has space'" in cgi.log.text
 
 
 def test_a_redirect_loop_is_500(cgi: Talk) -> None:
