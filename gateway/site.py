@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SOFTWARE: Final = f"gateway-suite/{__version__}".encode()
 SERVER: Final = b"Server: gateway-suite\r\n"
 """The line Server, for responses whose origin gave none."""
+DROPPED_NAMES: Final = 100
+"""Of so many names of dropped fields the log tells."""
 
 
 class Interface(Protocol):
@@ -104,6 +106,8 @@ class Site:
         self.server = SERVER
         self._prefix = b"%x-" % (time.time_ns() >> 20)
         self._count = 0
+        self._dropped: set[bytes] = set()
+        """Names of fields of which `report_dropped` has told."""
         self.tick(turn.now, time.time())
 
     def tick(self, now: float, wall: float) -> None:
@@ -186,6 +190,27 @@ class Site:
             "warn", "content beyond its Content-Length, or of a response that has none, was cut",
             remedy="correct the script's Content-Length, or leave it out",
             exchange=exchange.id.decode("latin-1"), route=route_name(exchange), upstream=exchange.upstream,
+        )  # fmt: skip
+
+    def report_dropped(self, exchange: Exchange, name: bytes) -> None:
+        """A field that no script or worker gets, once for each name (SEMANTICS 13, 72)."""
+        known = name.lower()
+        if known in self._dropped or len(self._dropped) > DROPPED_NAMES:
+            return
+        self._dropped.add(known)
+        text = name[:80].decode("latin-1")
+        told, remedy = "", ""
+        if len(self._dropped) > DROPPED_NAMES:  # whoever makes up names does not fill the log
+            told = f"{DROPPED_NAMES} names of fields were not passed on, and no further ones are told"
+        elif "_" in text:
+            other = text.replace("_", "-")
+            told = f"field {text} is not passed on: as a meta-variable it could not be told from {other}"
+            remedy = f"let the client send {other}"
+        else:
+            told = f"field {text} is not passed on: its name has more in it than letters, digits and -"
+            remedy = "let the client send it by another name"
+        self.error_log.log(
+            "warn", told, remedy=remedy, exchange=exchange.id.decode("latin-1"), route=route_name(exchange)
         )  # fmt: skip
 
     def stderr_log(self, exchange: Exchange) -> StderrLog:

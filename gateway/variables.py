@@ -62,8 +62,9 @@ class Variables:
         if fields is None:
             parts = []
             field_variables(
-                self._sink(parts), request, peer, authorization=self.authorization, overridden=self.overridden
-            )
+                self._sink(parts), request, peer, authorization=self.authorization, overridden=self.overridden,
+                dropped=lambda name: exchange.site.report_dropped(exchange, name),
+            )  # fmt: skip
             fields = b"".join(parts)
             if derived is not None:
                 derived[self, peer.server_addr] = fields

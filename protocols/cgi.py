@@ -115,9 +115,18 @@ def request_variables(
 
 
 def field_variables(
-    sink: Sink, request: Request, peer: Peer, *, authorization: bool = False, overridden: Collection[bytes] = ()
+    sink: Sink,
+    request: Request,
+    peer: Peer,
+    *,
+    authorization: bool = False,
+    overridden: Collection[bytes] = (),
+    dropped: Callable[[bytes], object] | None = None,
 ) -> None:
-    """What a header section gives: SERVER_NAME, CONTENT_TYPE and HTTP_*; the same for each with these fields."""
+    """What a header section gives: SERVER_NAME, CONTENT_TYPE and HTTP_*; the same for each with these fields.
+
+    `dropped` is told each field name that has to go since its variable could be that of another name.
+    """
     host = request.host
     if host:
         # 4.1.14: without the port, an IPv6 address in its brackets
@@ -127,6 +136,8 @@ def field_variables(
     for name, value in request.fields:
         variable = _variables[name]
         if not variable:
+            if dropped is not None and name.lower() not in _NEVER:
+                dropped(name)
             continue
         if variable is _CONNECTION:
             if value.lower() not in (b"keep-alive", b"close"):

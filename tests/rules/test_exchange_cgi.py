@@ -65,6 +65,31 @@ def test_an_indexed_query_is_nothing_of_the_kind_by_default(cgi: Talk) -> None:
     assert cgi.script.order.launch.argv == [b"/srv/script.cgi"]
 
 
+# ---------------------------------------------------------------------- fields that are dropped (13)
+
+
+def test_a_name_that_could_pose_as_another_is_dropped_and_told_once(talk: Talks) -> None:
+    one = talk(route("cgi", processes=9))
+    for name in ("X_Api_Key: a", "x_api_key: b", "X-Other: c\r\nX_Api_Key: d", "X.Dot: e", "Te: trailers"):
+        one.connect().get("/", name)
+        assert not {b"HTTP_X_API_KEY", b"HTTP_X_DOT"} & set(one.script.environment)
+    told = [line for line in one.log.lines if "is not passed on" in line]
+    assert len(told) == 2
+    assert "route=/: field X_Api_Key is not passed on: " in told[0]
+    assert "let the client send X-Api-Key" in told[0]
+    assert "field X.Dot is not passed on: " in told[1]
+
+
+def test_the_memory_of_dropped_names_is_bounded(talk: Talks) -> None:
+    one = talk(route("cgi", processes=200))
+    for number in range(150):
+        client = one.connect()
+        client.get("/", f"X_{number}: a")
+    told = [line for line in one.log.lines if "is not passed on" in line or "no further" in line]
+    assert len(told) == 101
+    assert "no further" in told[-1]
+
+
 # ---------------------------------------------------------------------- content (3, 18)
 
 
