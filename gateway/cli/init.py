@@ -109,10 +109,28 @@ def reference() -> str:
             meaning = key.meaning.replace("|", "\\|")
             parts.append(f"| `{key.name}` | `{key.example}` | {meaning} | {known} |")
         parts.append("")
-    return "\n".join(parts)
+    return "\n".join(parts) + _SCRIPTS_NOTE
 
 
 _ROUTES_NOTE = """Each route has exactly one target: `root` or `script` for cgi, `root` for static, `address` for
 http, `address` or `app` for fastcgi and scgi. Which route wins: one that names the request's host before one
 that names none; then an exact path, a suffix, the longest prefix; then the order in the file. A suffix route
 with `index` also answers for a directory that holds such a file."""
+
+_SCRIPTS_NOTE = """
+## Scripts and workers
+
+- `REMOTE_ADDR` is the client's address, as trusted proxies tell it, an IPv6 address without brackets. A client
+  of a unix socket has no address: `REMOTE_ADDR` is empty then, `REMOTE_PORT` and `SERVER_ADDR` are left out,
+  and `SERVER_PORT` is 80.
+- A field becomes `HTTP_...` if its name is made of letters, digits and `-`. One such as `X_A` could pose as
+  `X-A`: it is dropped, and the log tells of it once. `Proxy` never becomes one, and `Authorization` only where
+  the route says `authorization = true`.
+- A response of a script ends with its stdout. The script may go on for two seconds, then its process group gets
+  SIGTERM, and after two more SIGKILL; it gets the same at once when a time limit is over, or when the client
+  leaves and the route does not say `on_disconnect = "continue"`. When the gateway ends, nothing goes on that it
+  has started: a job that is to outlive it needs a session of its own (`setsid`).
+- What a route runs is never sent as a file, whatever its mode: all that lies below the `root` of a cgi route, or
+  what ends with its suffix where it has one. Only where a static route names the same directory, or one inside,
+  files that are not executable are sent.
+"""
