@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conftest import eventually, read_all
+from tests.conftest import eventually, read_all, read_until
 
 
 def script(directory: Path, name: str, text: str) -> None:
@@ -55,6 +55,8 @@ def site(gateway: Any, directories: Any) -> Any:
     (bin / ".hidden.sh").write_text(SH)
     script(bin, "env.sh~", SH + PLAIN)
     os.symlink("/bin/echo", bin / "outside")
+    os.symlink("env.sh", bin / "called.sh")
+    script(bin, "colour.sh", SH + "printf 'in \\033[31mred\\n' >&2\n" + PLAIN)
     toml = f"""
 [[routes]]
 path = "/cgi-bin/"
@@ -62,6 +64,10 @@ interface = "cgi"
 root = "{bin}"
 environment = {{ OWN = "mine", HTTP_X_FIXED = "route" }}
 timeouts = {{ response = "1s", read = "1s" }}
+[[routes]]
+path = "/plain/"
+interface = "cgi"
+root = "{bin}"
 [[routes]]
 path = "/few/"
 interface = "cgi"
@@ -108,6 +114,13 @@ def test_the_environment_is_built_from_nothing(site: Any) -> None:
     assert lines[-1].endswith("/cgi-bin/env.sh")
 
 
+def test_a_script_knows_by_which_name_it_was_called(site: Any) -> None:
+    """Programs with several names tell what to do by it (SEMANTICS 76)."""
+    text = get(site, "/cgi-bin/called.sh").text
+    assert text.endswith("/cgi-bin/called.sh\n")
+    assert "SCRIPT_NAME=/cgi-bin/called.sh\n" in text
+
+
 def test_an_indexed_query_only_where_allowed(site: Any) -> None:
     assert "ARGS 0" in get(site, "/cgi-bin/env.sh?one+two").text
     assert "ARGS 2 one two" in get(site, "/on/env.sh?one+two").text
@@ -142,8 +155,8 @@ def test_nothing_is_inherited(site: Any) -> None:
         ("/cgi-bin/env.sh~", 404, "backup copies"),
         ("/cgi-bin/outside", 403, "symlinks"),
         ("/cgi-bin/", 403, "directory of scripts"),
-        ("/cgi-bin/crlf.sh", 500, "CR"),
-        ("/cgi-bin/nointerpreter", 500, "/no/such/program"),
+        ("/cgi-bin/crlf.sh", 500, "500 crlf-shebang"),
+        ("/cgi-bin/nointerpreter", 500, "names the interpreter /no/such/program"),
         ("/cgi-bin/noexec", 500, "not-a-program"),
         ("/cgi-bin/env.sh%2fx", 404, "encoded-slash"),
         ("/cgi-bin/killed.sh", None, "killed by SIGKILL"),
@@ -230,6 +243,11 @@ def test_a_full_stderr_blocks_nobody(site: Any) -> None:
     site.wait_for_log("no line end in 65536 octets")
 
 
+def test_what_a_script_says_commands_no_terminal(site: Any) -> None:
+    assert get(site, "/cgi-bin/colour.sh").status_code == 200
+    site.wait_for_log("stderr: in \\x1b[31mred")
+
+
 def test_a_script_need_not_read_its_content(site: Any) -> None:
     response = requests.post(site.url + "/cgi-bin/deaf.sh", data=b"x" * 1_000_000, timeout=20)
     assert response.text == "deaf\n"
@@ -262,12 +280,16 @@ def test_too_large_an_environment(site: Any) -> None:
     assert response.status_code == 200
 
 
-def test_aborted_requests_leave_nothing_behind(site: Any, tmp_path: Path) -> None:
-    get(site, "/cgi-bin/env.sh")
+def test_a_thousand_aborted_requests_leave_nothing_behind(site: Any, tmp_path: Path) -> None:
+    """Some before their script runs, some in the middle of its response (SEMANTICS 82)."""
+    get(site, "/plain/env.sh")
     before = site.descriptors()
-    for _ in range(100):
+    request = f"GET /plain/pid.sh HTTP/1.1\r\nHost: x\r\nX-Dir: {tmp_path}\r\n\r\n".encode()
+    for number in range(1000):
         with site.socket() as sock:
-            sock.sendall(f"GET /cgi-bin/pid.sh HTTP/1.1\r\nHost: x\r\nX-Dir: {tmp_path}\r\n\r\n".encode())
+            sock.sendall(request)
+            if number % 2:
+                read_until(sock, b"here\n\r\n")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     eventually(lambda: not site.children(), "the end of all scripts", 20)
     eventually(lambda: site.descriptors() <= before, "the closing of all descriptors")

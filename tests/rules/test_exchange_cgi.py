@@ -207,6 +207,15 @@ def test_a_script_killed_in_the_middle_breaks_the_response(cgi: Talk) -> None:
     assert "killed by SIGKILL" in cgi.log.text
 
 
+def test_where_the_end_of_the_connection_is_the_end_of_the_content_a_killed_script_resets_it(cgi: Talk) -> None:
+    cgi.client.get(version="1.0")
+    cgi.script.stdout >> HEAD + b"hello"
+    cgi.script.exit(-9)
+    cgi.script.stdout >> EOF
+    assert cgi.client.take().endswith(b"hello")
+    assert cgi.client.got == [LOST]
+
+
 def test_a_script_killed_before_its_header_is_502(cgi: Talk) -> None:
     cgi.client.get()
     end(cgi, -11)
