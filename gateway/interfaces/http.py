@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Retry
 from gateway.exchange import TUNNEL
 from gateway.upstreams.connection import Connection
 from gateway.upstreams.pool import Member, Pool
@@ -280,8 +280,8 @@ class HttpConnection(Connection["Exchange"]):
             return
         try:
             events = self.reader.receive_eof()
-        except RemoteProtocolError as error:
-            self.fail(self._rubbish(error)) if self.answered else super().ended()
+        except RemoteProtocolError:
+            super().ended()
             return
         for event in events:
             assert isinstance(event, EndOfMessage)
@@ -315,6 +315,12 @@ class HttpConnection(Connection["Exchange"]):
         exchange.call = None
         exchange.response_end(trailers_onward(end.trailers) if end.trailers else ())
         self.finish(keep=keep)
+
+    def broken_off(self, error: OSError | None = None) -> GatewayError:
+        failure = super().broken_off(error)
+        if self.answered:  # an interim response, or half a head: another attempt would repeat it (64)
+            failure.retry = Retry.NO
+        return failure
 
     def _rubbish(self, error: RemoteProtocolError) -> GatewayError:
         return GatewayError(

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.ends import Address
 from tests.rules.conftest import Talks
-from tests.rules.playbook import CLOSED, EOF, LINGER, LOST, Talk, route
+from tests.rules.playbook import CLOSED, EOF, LINGER, LOST, Sign, Talk, route
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -266,6 +266,29 @@ def test_nothing_is_sent_again_once_an_octet_of_a_response_has_come(http: Talk) 
     http.worker >> b"HTTP/1.1 20" >> EOF
     assert http.client.answer().status == 502
     assert len(http.workers) == 1
+
+
+@pytest.mark.parametrize("sign", [EOF, LOST])
+@pytest.mark.parametrize(
+    "octets", [b"H", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"]
+)
+def test_nor_however_it_breaks_off(http: Talk, octets: bytes, sign: Sign) -> None:
+    http.client.get()
+    http.worker >> octets >> sign
+    answer = http.client.answer()
+    assert (answer.status, answer.interim) == (502, [103] if b"103" in octets else [])
+    assert len(http.workers) == 1
+    assert "worker-died" in http.log.text
+
+
+def test_a_kept_connection_that_was_dead_is_no_beginning_of_a_response(http: Talk) -> None:
+    http.client.get("/a")
+    http.worker >> OK
+    assert http.client.answer().content == b"hello"
+    http.client.get("/b")
+    http.worker >> LOST
+    assert asked(http) == "GET /b HTTP/1.1"
+    assert len(http.workers) == 2
 
 
 @pytest.mark.parametrize(
