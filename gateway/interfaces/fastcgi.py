@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from gateway.ends import OPEN, Close, End, Open
 from gateway.errors import GatewayError, Retry
 from gateway.upstreams.connection import Connection
-from gateway.upstreams.pool import Member, Pool
+from gateway.upstreams.pool import Down, Member, Pool
 from gateway.variables import Variables
 from protocols.cgi import ScriptResponseReader
 from protocols.fastcgi import GatewayConnection
-from protocols.fastcgi_events import EndRequest, Stderr, Stdout, StdoutEnd, UnknownType, Values
-from protocols.fastcgi_records import ProtocolStatus, Role, encode_pair
+from protocols.fastcgi_events import EndRequest, Skipped, Stderr, Stdout, StdoutEnd, UnknownType, Values
+from protocols.fastcgi_records import ProtocolStatus, RecordType, Role, encode_pair
 from protocols.message import RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class FastcgiInterface:
 
     needs_length = False
 
-    def __init__(self, site: Site, route: Route, processes: int = 0) -> None:
+    def __init__(self, site: Site, route: Route, processes: int = 0, down: Down | None = None) -> None:
         self.site = site
         self.route = route
         self.processes = processes
@@ -48,7 +48,7 @@ class FastcgiInterface:
         self.variables = Variables(route, site.software, encode_pair)
         self.pool = Pool(
             site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
-            keepalive=route.keepalive, idle_s=IDLE_S, rotate=route.balance == "round-robin", yields=True,
+            keepalive=route.keepalive, idle_s=IDLE_S, rotate=route.balance == "round-robin", yields=True, down=down,
         )  # fmt: skip
         self.probed: set[str] = set()
 
@@ -97,7 +97,9 @@ class FastcgiInterface:
 class FastcgiConnection(Connection["Exchange"]):
     """One connection to a worker; one request at a time travels on it."""
 
-    __slots__ = ("aborting", "answered", "codec", "ended_stdout", "interface", "reader", "request_id", "sent")
+    __slots__ = (
+        "aborting", "answered", "codec", "ended_stdout", "interface", "reader", "request_id", "sent", "skipped",
+    )  # fmt: skip
 
     def __init__(self, pool: Pool, member: Member, interface: FastcgiInterface) -> None:
         super().__init__(pool, member)
@@ -106,6 +108,8 @@ class FastcgiConnection(Connection["Exchange"]):
         self.reader = ScriptResponseReader()
         self.request_id = 0
         self.sent = self.answered = self.ended_stdout = self.aborting = False
+        self.skipped = False
+        """Whether it was logged already that records belonged to no request of ours."""
 
     def serve(self, exchange: Exchange) -> None:
         """Carry this exchange."""
@@ -170,12 +174,18 @@ class FastcgiConnection(Connection["Exchange"]):
                     self.answered = True
                     exchange.take(self.reader.receive(event.octets))  # type: ignore[union-attr]
                 elif kind is EndRequest:
+                    if event is not events[-1]:
+                        for later in events:
+                            if type(later) is Skipped:
+                                self._skip(later)
                     self._end(exchange, event)  # type: ignore[arg-type]
                     return
                 elif kind is Stderr:
                     self._log(exchange, event.octets)  # type: ignore[union-attr]
                 elif kind is StdoutEnd:
                     self.ended_stdout = True
+                elif kind is Skipped:
+                    self._skip(event)  # type: ignore[arg-type]
                 if self.exchange is not exchange:
                     self._late(events[events.index(event) + 1 :])
                     return
@@ -185,11 +195,16 @@ class FastcgiConnection(Connection["Exchange"]):
 
     def _late(self, events: Sequence[object]) -> None:
         """What comes after an abort is dropped, until END_REQUEST makes the connection usable."""
+        ended = False
         for event in events:
-            if type(event) is EndRequest and self.aborting:
-                self.aborting = False
-                self.finish(keep=True)
-                return
+            if type(event) is Skipped:
+                self._skip(event)
+            elif type(event) is EndRequest:
+                ended = self.aborting
+        if ended:
+            self.aborting = False
+            self.finish(keep=True)
+            return
         if not self.aborting and not self.busy:  # nobody asked
             self.pool.retire(self)
 
@@ -198,9 +213,12 @@ class FastcgiConnection(Connection["Exchange"]):
         if status is not ProtocolStatus.REQUEST_COMPLETE:
             self.exchange = None
             exchange.call = None
-            failure = self._rejected(status)
-            self.finish(keep=status is not ProtocolStatus.OVERLOADED and self.sent)
-            exchange.failed(failure)
+            if status is ProtocolStatus.UNKNOWN_ROLE:
+                self.finish(keep=self.sent)
+            else:  # what has been kept would be asked again at once, and a new connection is taken most likely (36)
+                exchange.stale = True
+                self.finish(keep=False)
+            exchange.failed(self._rejected(status))
             return
         if end.app_status:
             self._log(exchange, b"exited with status %d\n" % end.app_status)
@@ -256,6 +274,19 @@ class FastcgiConnection(Connection["Exchange"]):
         return GatewayError(
             502, "bad-response", f"{self.upstream}: {error.detail}",
             "see the worker's stderr above, or whether the address is that of a FastCGI worker",
+        )  # fmt: skip
+
+    def _skip(self, event: Skipped) -> None:
+        """Never taken for another request's, and told once a connection (34)."""
+        if self.skipped:
+            return
+        self.skipped = True
+        kind = RecordType(event.type).name if event.type in RecordType._value2member_map_ else f"type {event.type}"
+        self.interface.site.error_log.log(
+            "warn", f"records that belong to no request were skipped, the first of them {kind} with "
+            f"request id {event.request_id}",
+            remedy="the worker's FastCGI library sends after END_REQUEST, or to a wrong id: look for a newer one",
+            upstream=self.upstream,
         )  # fmt: skip
 
     def _log(self, exchange: Exchange, octets: bytes) -> None:

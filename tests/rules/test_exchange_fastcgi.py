@@ -290,6 +290,22 @@ def test_a_worker_that_is_always_overloaded_is_503(fastcgi: Talk) -> None:
     assert (answer.status, answer.fields["retry-after"]) == (503, "5")
 
 
+@pytest.mark.parametrize("status", [1, 2])
+def test_a_kept_connection_that_takes_no_request_is_not_asked_again(fastcgi: Talk, status: int) -> None:
+    """Not it, nor another that was kept: a new one is most likely to be taken (36)."""
+    other = fastcgi.connect()
+    fastcgi.client.get("/1")
+    other.get("/2")
+    worker(fastcgi, 0) << request(1, "GET /1") >> page(1, b"1")
+    worker(fastcgi, 1) << request(1, "GET /2") >> page(1, b"2")
+    other.answer()
+    other.post("/3", b"content")
+    worker(fastcgi, 1) << request(2, "POST /3", "content") >> end(2, protocol_status=status)
+    worker(fastcgi, 1) << ["CLOSED"]
+    worker(fastcgi, 2) << request(1, "POST /3", "content") >> page(1, b"3")
+    assert other.answer().content == b"3"
+
+
 def test_an_unknown_role_is_500_and_no_reason_to_ask_again(fastcgi: Talk) -> None:
     fastcgi.client.get()
     worker(fastcgi) >> end(1, protocol_status=3)
@@ -318,6 +334,38 @@ def test_late_records_of_an_aborted_request_reach_nobody(fastcgi: Talk) -> None:
     number = fastcgi.worker.end.request_id  # type: ignore[union-attr]
     fastcgi.worker.say(page(number, b"b's"))
     assert other.answer().content == b"b's"
+
+
+def test_records_that_belong_to_no_request_are_skipped_and_logged_once_a_connection(fastcgi: Talk) -> None:
+    for number in (1, 2, 3):
+        fastcgi.client.get(f"/{number}")
+        fastcgi.log.lines.clear()
+        worker(fastcgi) >> stdout(number + 70, b"whose?") + stderr(99, b"whose?") + page(number, b"mine")
+        assert fastcgi.client.answer().content == b"mine"
+        told = [line for line in fastcgi.log.lines if "STDOUT" in line and "request id 71" in line]
+        assert len(told) == len(fastcgi.log.lines) == (1 if number == 1 else 0)
+        if told:
+            assert told[0].startswith("warn upstream=unix:/w: ")
+    assert len(fastcgi.workers) == 1
+
+
+def test_what_comes_after_the_end_of_an_aborted_request_is_logged(fastcgi: Talk) -> None:
+    fastcgi.client.get("/a")
+    fastcgi.client >> LOST
+    worker(fastcgi) >> stdout(1, b"late") + end(1) + stdout(1, b"later")
+    assert "STDOUT" in fastcgi.log.text
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_what_comes_after_the_end_of_a_request_is_logged(fastcgi: Talk, together: bool) -> None:
+    fastcgi.client.get("/a")
+    late = stdout(1, b"late") + stdout(1, b"later")
+    if together:
+        worker(fastcgi) >> page(1, b"a") + late
+    else:
+        worker(fastcgi) >> page(1, b"a") >> late
+    assert fastcgi.client.answer().content == b"a"
+    assert fastcgi.log.text.count("STDOUT") == 1
 
 
 # ---------------------------------------------------------------------- local redirects (22)
