@@ -24,7 +24,7 @@ import msgspec
 from gateway.config import App, Config, Route
 from gateway.drivers.event import EventDriver
 from gateway.ends import Address, End, Launch, Turn
-from gateway.errors import ServeError
+from gateway.errors import GatewayError, ServeError
 from gateway.forwarding import Forwarding
 from gateway.fronts.http1 import Http1Front
 from gateway.interfaces.cgi import CgiInterface
@@ -160,11 +160,28 @@ class Server:
                 return CgiInterface(self.site, route, explain)
             case "fastcgi":
                 workers = self.config.apps[route.app].workers if route.app is not None else 0
-                return FastcgiInterface(self.site, route, workers)
+                return FastcgiInterface(self.site, route, workers, self._down(route.app))
             case "scgi":
-                return ScgiInterface(self.site, route)
+                return ScgiInterface(self.site, route, self._down(route.app))
             case _:
                 return HttpInterface(self.site, route)
+
+    def _down(self, app: str | None) -> Callable[[float], GatewayError | None] | None:
+        """What tells that no worker of an app will answer; None for workers of somebody else."""
+        if app is None:
+            return None
+        supervisor = self.supervisors[app]
+
+        def down(now: float) -> GatewayError | None:
+            why = supervisor.down(now)
+            if not why:
+                return None
+            return GatewayError(
+                503, "app-down", f"no worker of app {app!r} runs: {why}", "see what its workers told before they ended",
+                retry_after_s=supervisor.retry_after_s(now),
+            )  # fmt: skip
+
+        return down
 
     def _used_apps(self) -> list[App]:
         used = {route.app for route in self.config.routes}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError, Retry
 from gateway.upstreams.connection import Connection
-from gateway.upstreams.pool import Member, Pool
+from gateway.upstreams.pool import Down, Member, Pool
 from gateway.variables import Variables
 from protocols.cgi import ScriptResponseReader
 from protocols.message import RemoteProtocolError
@@ -29,13 +29,13 @@ class ScgiInterface:
     needs_length = True
     spools = False
 
-    def __init__(self, site: Site, route: Route) -> None:
+    def __init__(self, site: Site, route: Route, down: Down | None = None) -> None:
         self.site = site
         self.route = route
         self.variables = Variables(route, site.software, encode_pair)
         self.pool = Pool(
             site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
-            keepalive=0, idle_s=0, brief=True, rotate=route.balance == "round-robin",
+            keepalive=0, idle_s=0, brief=True, rotate=route.balance == "round-robin", down=down,
         )  # fmt: skip
 
     def start(self, exchange: Exchange) -> None:

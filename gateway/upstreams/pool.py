@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from gateway.ends import OPEN, Address, Close, Open, Turn
 from gateway.errors import GatewayError, Retry
@@ -45,6 +45,10 @@ class Member:
         self.down_until = 0.0
 
 
+Down: TypeAlias = Callable[[float], GatewayError | None]
+"""Asked with the driver's clock: why nobody will answer, None while somebody will."""
+
+
 class Waiter(Protocol):
     """Who waits for a connection."""
 
@@ -69,6 +73,7 @@ class Pool:
         brief: bool = False,
         rotate: bool = False,
         yields: bool = False,
+        down: Down | None = None,
     ) -> None:
         self.turn = turn
         self.make = make
@@ -81,6 +86,7 @@ class Pool:
         self.brief = brief
         self.rotate = rotate
         self.yields = yields
+        self.down = down
         self.members = [Member(address, limit) for address in addresses]
         self.waiting: deque[Waiter] = deque()
         self._turn = 0
@@ -89,8 +95,10 @@ class Pool:
         """A connection to write to at once (it may still be connecting), or None: then `wait`.
 
         fresh   not one that was kept, because a kept one has just been found dead
-        Raises GatewayError 503 if every address is out of order.
+        Raises GatewayError 503 if nobody will answer.
         """
+        if self.down is not None and (error := self.down(self.turn.now)) is not None:
+            raise error
         members = self.members
         member = members[0]
         if len(members) > 1:
@@ -185,12 +193,23 @@ class Pool:
 
     def tick(self, now: float) -> None:
         """Called at every sweep: idle connections make way for one that waits."""
+        if self.down is not None:
+            self._give_up(self.down, now)
         if not self.yields:
             return
         for member in self.members:
             if member.idle and member.unproven and now - next(iter(member.unproven.values())) >= YIELD_S:
                 while member.idle:
                     member.idle.pop().close(Close.FLUSH)
+
+    def _give_up(self, down: Down, now: float) -> None:
+        """Who waits in the backlog of workers that all died need not wait for longer."""
+        for member in self.members:
+            for connection in list(member.unproven):
+                error = down(now)
+                if error is None:
+                    return
+                connection.fail(error)
 
     def limit_to(self, member: Member, limit: int) -> None:
         """The worker has told how many connections it serves."""
