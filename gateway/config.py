@@ -19,10 +19,10 @@ from typing import Any, NoReturn, TypeAlias
 
 import msgspec
 
+from gateway import config_files as files
 from gateway import config_keys as keys
-from gateway.config_errors import ConfigError, find_line, nearest
+from gateway.config_errors import ConfigError, as_list, find_line, nearest
 from gateway.config_keys import Key
-from gateway.config_keys import listen as parse_listen_text
 from gateway.ends import Address
 from gateway.observe.access_log import Format, FormatError
 
@@ -140,12 +140,12 @@ class Config(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, server=msgspec.structs.replace(self.server, listen=listen))
 
 
-def parse_listen(text: str) -> Listen:
-    """An address given on the command line. Raises ConfigError."""
+def parse_listen(*texts: str) -> tuple[Listen, ...]:
+    """Addresses given on the command line. Raises ConfigError."""
     try:
-        return parse_listen_text(text)
+        return keys.listens(list(texts))
     except ValueError as error:
-        raise ConfigError("no address to listen at", key="--listen", value=text, allowed=str(error)) from None
+        raise ConfigError("is not allowed", key="--listen", value=", ".join(texts), allowed=str(error)) from None
 
 
 def load_config(file: str) -> Config:
@@ -204,7 +204,9 @@ class _Reader:
             for name, table in self.table(tables.get("apps", {}), "apps").items()
         }
         routes = tables.get("routes", [])
-        if not isinstance(routes, list) or not routes:
+        if not isinstance(routes, list):
+            self.wrong("has to be a list of tables", "routes", routes, "[[routes]], in double brackets, once for each")
+        if not routes:
             self.wrong("there is no route: nothing to serve", "routes", allowed="one [[routes]] table at least")
         return Config(
             self.file, server, log,
@@ -214,7 +216,9 @@ class _Reader:
 
     def table(self, value: Any, key: str) -> dict[str, Any]:
         if not isinstance(value, dict):
-            self.wrong("has to be a table", key, value)
+            name = "apps.NAME" if key.removeprefix("apps.") in ("apps", *(one.name for one in keys.APP)) else key
+            allowed = "{ name = value }" if key.startswith("routes") else f"[{name}], in single brackets"
+            self.wrong("has to be a table", key, value, allowed)
         return value
 
     def values(
@@ -222,11 +226,12 @@ class _Reader:
     ) -> dict[str, Any]:
         """The values of a table by key, defaults filled in."""
         by_name = {key.name: key for key in known}
+        allowed = [key.name for key in known if not key.later and (interface is None or interface in key.interfaces)]
         for name, value in table.items():
             key = by_name.get(name)
             at = f"{where}.{name}"
             if key is None:
-                self.wrong("no such key", at, value, ", ".join(by_name), nearest(name, by_name))
+                self.wrong("no such key", at, value, ", ".join(allowed), nearest(name, allowed))
             if interface is not None and interface not in key.interfaces:
                 self.wrong(
                     f"means nothing for interface {interface!r}", at, value,
@@ -245,14 +250,14 @@ class _Reader:
             try:
                 found[key.name] = key.parse(value)
             except ValueError as error:
-                self.wrong("is not allowed", f"{where}.{key.name}", value, str(error))
+                near = error.nearest if isinstance(error, keys.NotOneOf) else None
+                self.wrong("is not allowed", f"{where}.{key.name}", value, str(error), near)
         return found
 
     def server(self, table: dict[str, Any]) -> Server:
         processes = table.get("processes", 1)
-        if isinstance(processes, int) and not isinstance(processes, bool) and processes > 1:
-            self.wrong("more than one server process is not available in this version", "server.processes", processes,
-                       "1")  # fmt: skip
+        if isinstance(processes, int) and not isinstance(processes, bool) and processes != 1:
+            self.wrong("another number than one is not available in this version", "server.processes", processes, "1")
         if (model := table.get("concurrency")) in keys.LATER_MODELS:
             self.wrong("this model is not available in this version", "server.concurrency", model, '"event"')
         found = self.values(table, keys.SERVER, "server")
@@ -269,8 +274,6 @@ class _Reader:
                 self.wrong("is not allowed", "server.trusted_proxies", text, 'addresses and networks: "10.0.0.0/8"')
         if found["user"] is not None:
             self.user(found["user"], "server.user")
-        if table.get("listen") is None:
-            found["listen"] = tuple(parse_listen(text) for text in found["listen"])
         found["listen"] = tuple(
             self.address(one, "server.listen") if isinstance(one, Address) else one for one in found["listen"]
         )
@@ -288,11 +291,8 @@ class _Reader:
         for name in ("access", "error"):
             if found[name] not in (None, "-", "syslog"):
                 path = os.path.join(self.directory, found[name])
-                directory = os.path.dirname(path)
-                writable = os.access(path if os.path.exists(path) else directory, os.W_OK)
-                if os.path.isdir(path) or not os.path.isdir(directory) or not writable:
-                    self.wrong("cannot be written", f"log.{name}", found[name],
-                               "a file in a directory that exists, relative to the config file")  # fmt: skip
+                if (fault := files.log_fault(path)) is not None:
+                    self.wrong(fault.problem, f"log.{name}", found[name], fault.remedy)
                 found[name] = path
         return Log(**found)
 
@@ -325,17 +325,19 @@ class _Reader:
         if found["interface"] is None:
             self.wrong("what the program speaks is missing", where, allowed='interface = "fastcgi" | "scgi"')
         directory = os.path.join(self.directory, found["directory"] or "")
-        if not os.path.isdir(directory):
-            self.wrong("there is no such directory", f"{where}.directory", found["directory"])
+        if (fault := files.directory_fault(os.path.normpath(directory))) is not None:
+            self.wrong(fault.problem, f"{where}.directory", found["directory"], fault.remedy)
         if found["user"] is not None:
             self.user(found["user"], f"{where}.user")
         program = found["command"][0]
         path = os.path.join(directory, program) if "/" in program else shutil.which(program)
-        if path is None or not os.path.exists(path):
-            self.wrong("there is no such program", f"{where}.command", program,
-                       "a program on PATH, or a path relative to the app's directory")  # fmt: skip
-        if not os.access(path, os.X_OK) or os.path.isdir(path):
-            self.wrong("cannot be run", f"{where}.command", program, f"a program: chmod +x {path}")
+        fault = files.program_fault(path) if path is not None else files.Fault("there is no such program")
+        if path is None or fault is not None:
+            assert fault is not None
+            remedy = fault.remedy or "a program on PATH, or a path relative to the app's directory"
+            if isinstance(table["command"], str) and (words := as_list(program)):
+                remedy = f"program and arguments apart: command = {words}"
+            self.wrong(fault.problem, f"{where}.command", program, remedy)
         return App(
             name, (os.fsencode(os.path.abspath(path)), *map(os.fsencode, found["command"][1:])), found["interface"],
             self.workers(table.get("workers", 1), f"{where}.workers"), found["environment"],
@@ -368,8 +370,8 @@ class _Reader:
             self.values(table, keys.ROUTE, where)  # a misspelt key is the likelier mistake
             self.wrong("`interface` is missing", where, allowed=" | ".join(keys.INTERFACES))
         if interface not in keys.INTERFACES:
-            near = "fastcgi" if interface == "fcgi" else nearest(str(interface), keys.INTERFACES)
-            self.wrong("no such interface", f"{where}.interface", interface, " | ".join(keys.INTERFACES), near)
+            told = keys.NotOneOf(interface, keys.INTERFACES)
+            self.wrong("no such interface", f"{where}.interface", interface, str(told), told.nearest)
         if interface == "fastcgi" and table.get("multiplex") is False:
             table = {name: value for name, value in table.items() if name != "multiplex"}
         found = self.values(table, keys.ROUTE, where, interface)
@@ -440,19 +442,17 @@ class _Reader:
         if root is None:
             return None
         path = os.path.normpath(os.path.join(self.directory, root))
-        if not os.path.isdir(path):
-            problem = "is no directory" if os.path.exists(path) else f"there is no directory {path}"
-            self.wrong(problem, f"{where}.root", root, "a directory, relative to the config file")
+        if (fault := files.directory_fault(path)) is not None:
+            self.wrong(fault.problem, f"{where}.root", root, fault.remedy or "a directory, relative to the config file")
         return os.fsencode(path)
 
     def script(self, script: str | None, where: str) -> bytes | None:
         if script is None:
             return None
         path = os.path.normpath(os.path.join(self.directory, script))
-        if not os.path.isfile(path):
-            self.wrong(f"there is no file {path}", f"{where}.script", script, "a program, relative to the config file")
-        if not os.access(path, os.X_OK):
-            self.wrong("cannot be run", f"{where}.script", script, f"an executable file: chmod +x {path}")
+        if (fault := files.program_fault(path)) is not None:
+            remedy = fault.remedy or "a program, relative to the config file"
+            self.wrong(fault.problem, f"{where}.script", script, remedy)
         return os.fsencode(path)
 
 

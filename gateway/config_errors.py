@@ -7,7 +7,9 @@ Must never know: what the keys mean. Next: `config.py`, which finds the mistakes
 from __future__ import annotations
 
 import difflib
+import json
 import re
+import shlex
 from collections.abc import Iterable
 
 SHOWN = 80
@@ -38,7 +40,9 @@ class ConfigError(Exception):
         self.nearest = nearest
 
     def __str__(self) -> str:
-        place = f"{self.file or 'config'}:{self.line}" if self.line else self.file or "config"
+        place = self.file or "gateway"  # the command line, where there is no file
+        if self.line:
+            place += f":{self.line}"
         text = f"{place}: "
         if self.key:
             text += f"{self.key}"
@@ -58,8 +62,18 @@ def _short(value: object) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that a misspelt one most likely stands for."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return matches[0] if matches else None
+    by_lower = {one.lower(): one for one in known}
+    matches = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[matches[0]] if matches else None
+
+
+def as_list(command: str) -> str:
+    """A command line as the list that TOML wants; "" for a single word."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quotation mark that stands alone
+        words = command.split()
+    return json.dumps(words, ensure_ascii=False) if len(words) > 1 else ""
 
 
 _TABLE = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?$")
@@ -97,6 +111,7 @@ def find_line(text: str, key: str) -> int | None:
             if parts[: len(spelt)] == spelt:  # inside an inline table
                 best = number
             continue
-        if here == parts or (best is None and parts[: len(here)] == here and len(here) >= 2):
+        own = here == parts or (best is None and here[:-1] == parts)  # [[server]] where [server] is meant
+        if own or (best is None and parts[: len(here)] == here and len(here) >= 2):
             best = number
     return best

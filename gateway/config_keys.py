@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.config_errors import nearest
 from gateway.ends import Address
 
 LATER_MODELS = ("single", "fork", "thread", "prefork", "threadpool")
@@ -25,7 +26,9 @@ _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) *(ms|s|m|h|d)?")
 _LARGEST = 1 << 62
 """No size, duration or number is larger: the driver and the file system take it as 64 bits."""
-_HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]+\]")
+_LABEL = "[A-Za-z0-9_-]{1,63}"
+_HOST = re.compile(rf"(?!.{{254}}){_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+\]")
+"""RFC 1035 2.3.4: 63 octets a label, 253 in all; the resolver refuses others, and takes `_`."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DURATIONS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -43,13 +46,34 @@ def size(value: Any) -> int:
     return octets
 
 
+def size_from(minimum: int) -> Callable[[Any], int]:
+    """A size that leaves room for something."""
+
+    def parse(value: Any) -> int:
+        octets = size(value)
+        if octets < minimum:
+            raise ValueError(f"{minimum} octets at least: with less, no request gets through")
+        return octets
+
+    return parse
+
+
 def duration(value: Any) -> float:
     """Seconds of "10s", "500ms", "5m", 2.5; 0 for no bound."""
+    return _duration(value, '"0" for no bound')
+
+
+def grace(value: Any) -> float:
+    """Seconds; 0 is no wait at all."""
+    return _duration(value, '"0" to wait for nothing')
+
+
+def _duration(value: Any, nought: str) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LARGEST:
         return float(value)
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        raise ValueError('a duration: "500ms", "10s", "5m", 2.5 (seconds), "0" for no bound')
+        raise ValueError('a duration: "500ms", "10s", "5m", 2.5 (seconds), ' + nought)
     return float(match[1]) * _DURATIONS[match[2] or ""]
 
 
@@ -87,9 +111,11 @@ def _address(value: Any) -> Address:
     elif ":" in host:
         raise ValueError(_ADDRESSES + "; an IPv6 address stands in brackets")
     elif host and not _HOST.fullmatch(host):
+        raise ValueError(_ADDRESSES + "; between the dots of a name stand 1 to 63 letters, digits, - and _")
+    if not colon or not re.fullmatch("[0-9]+", port):
         raise ValueError(_ADDRESSES)
-    if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
-        raise ValueError(_ADDRESSES)
+    if len(port) > 5 or int(port) > 65535:
+        raise ValueError(_ADDRESSES + "; a port is a number up to 65535")
     return Address(host, int(port))
 
 
@@ -108,6 +134,16 @@ def listen(value: Any) -> Address | int:
         return _address(value)
     except ValueError as error:
         raise ValueError(f'{error}, ":8000" for all addresses, "fd:3" for a socket handed over') from None
+
+
+def listens(value: Any) -> tuple[Address | int, ...]:
+    """Where to listen: each place once, but port 0 is another one each time."""
+    found: tuple[Address | int, ...] = many(listen)(value)
+    fixed = [one for one in found if isinstance(one, int) or one.path or one.port]
+    for number, one in enumerate(fixed):
+        if one in fixed[:number]:
+            raise ValueError(f"each address once; {'fd:' * isinstance(one, int)}{one} stands there twice")
+    return found
 
 
 def text(value: Any) -> str:
@@ -149,6 +185,12 @@ def method(value: Any) -> str:
     return value
 
 
+def methods(value: Any) -> tuple[str, ...]:
+    """Where GET is taken, HEAD is: the same without content (RFC 9110 9.3.2)."""
+    found: tuple[str, ...] = many(method)(value)
+    return (*found, "HEAD") if "GET" in found else found
+
+
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH")
 
 
@@ -180,10 +222,19 @@ def count(minimum: int) -> Callable[[Any], int]:
     return parse
 
 
+class NotOneOf(ValueError):
+    """A word that is not in a list, and the one of the list that it is most like."""
+
+    def __init__(self, value: object, names: Sequence[str]) -> None:
+        super().__init__(" | ".join(names))
+        word = str(value)
+        self.nearest = nearest("fastcgi" if word.lower() == "fcgi" else word, names)  # `scgi` has more of its letters
+
+
 def choice(*names: str) -> Callable[[Any], str]:
     def parse(value: Any) -> str:
         if value not in names:
-            raise ValueError(" | ".join(names))
+            raise NotOneOf(value, names)
         return str(value)
 
     return parse
@@ -229,9 +280,11 @@ class Key:
 
 
 _LATER = "not available in this version"
+_SMALLEST_HEAD = 256
+"""Octets: a request of curl needs some 80, one of a browser more than this."""
 
 SERVER = (
-    Key("listen", many(listen), ("127.0.0.1:8000",), 'where: "127.0.0.1:8000", "[::1]:8000", "unix:/path", "fd:3"',
+    Key("listen", listens, (Address("127.0.0.1", 8000),), 'where: "127.0.0.1:8000", "[::1]:8000", "unix:/path", "fd:3"',
         example='["127.0.0.1:8000"]'),
     Key("concurrency", choice("event"), "event", "only the event loop in this version", example='"event"'),
     Key("processes", count(0), 1, "how many server processes; only 1 in this version", example="1"),
@@ -241,15 +294,15 @@ SERVER = (
     Key("user", text, None, "drop to this user after binding, when started as root", example='"www-data"'),
     Key("trusted_proxies", many(text), (), "proxies whose Forwarded and X-Forwarded-* fields are believed",
         example='["127.0.0.1", "10.0.0.0/8"]'),
-    Key("grace", duration, 30.0, "how long requests in flight may take when the server is told to stop", example='"30s"'),
+    Key("grace", grace, 30.0, "how long requests in flight may take when the server is told to stop", example='"30s"'),
     Key("limits", None, None, "see [server.limits]"),
     Key("timeouts", None, None, "see [server.timeouts]"),
 )  # fmt: skip
 
 LIMITS = (
-    Key("request_line", size, 8 * 1024, "longest request line (414)", example='"8KiB"'),
-    Key("header_fields", size, 32 * 1024, "all header fields together (431)", example='"32KiB"'),
-    Key("header_count", count(1), 100, "how many header fields (431)", example="100"),
+    Key("request_line", size_from(_SMALLEST_HEAD), 8 * 1024, "longest request line (414)", example='"8KiB"'),
+    Key("header_fields", size_from(_SMALLEST_HEAD), 32 * 1024, "all header fields together (431)", example='"32KiB"'),
+    Key("header_count", count(8), 100, "how many header fields (431)", example="100"),
     Key("content", size, 1 << 30, "request content (413); a route may say otherwise", example='"1GiB"'),
     Key("connections", count(1), 10_000, "clients at the same time (503)", example="10000"),
 )
@@ -273,7 +326,7 @@ ROUTE = (
     Key("path", text, None, 'a prefix at a segment boundary; "=/exact"; "*.php" by suffix', example='"/"'),
     Key("interface", choice(*INTERFACES), None, "cgi | fastcgi | scgi | http | static", example='"cgi"'),
     Key("hosts", many(host), (), "only for these hosts, compared without port", example='["example.org"]'),
-    Key("methods", many(method), (), "only these methods (405 for others)", example='["GET", "HEAD"]'),
+    Key("methods", methods, (), "only these methods (405 for others); with GET comes HEAD", example='["GET", "POST"]'),
     Key("root", text, None, "a directory: of scripts (cgi), of files (static), the document root (fastcgi, scgi)",
         ("cgi", "static", "fastcgi", "scgi"), example='"public"'),
     Key("script", text, None, "one program for all paths below", ("cgi",), example='"hello.cgi"'),

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Explain; the exit code: 0 if a worker would be asked, 1 if not, 2 for a mistake."""
     try:
         if os.path.isdir(args.config):
-            config = directory_config(args.config, (parse_listen("127.0.0.1:8000"),))
+            config = directory_config(args.config, parse_listen("127.0.0.1:8000"))
         else:
             config = load_config(args.config)
         request, peer = _request(args)

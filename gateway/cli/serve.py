@@ -40,9 +40,9 @@ def run(args: argparse.Namespace) -> int:
 
     what = args.what or (DEFAULT_CONFIG if os.path.exists(DEFAULT_CONFIG) else ".")
     try:
-        listen = tuple(parse_listen(text) for text in args.listen or ())
+        listen = parse_listen(*args.listen) if args.listen else ()
         if os.path.isdir(what):
-            config = directory_config(what, listen or (parse_listen("127.0.0.1:8000"),), cgi=not args.no_cgi)
+            config = directory_config(what, listen or parse_listen("127.0.0.1:8000"), cgi=not args.no_cgi)
         else:
             config = load_config(what)
             if listen:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gateway import config_keys as keys
 from gateway.cli.init import reference, starter
-from gateway.config import Config, ConfigError, Kind, directory_config, parse_config
+from gateway.config import Config, ConfigError, Kind, directory_config, parse_config, parse_listen
 from gateway.ends import Address
 
 ROUTE = '[[routes]]\npath = "/"\ninterface = "http"\naddress = "127.0.0.1:9000"\n'
@@ -68,11 +68,18 @@ def test_where_to_listen(value: str, expected: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["x", "::1:80", "1.2.3.4:99999", "unix:", "unix:/" + "x" * 107, 5, "", ":9000", "h:0", "h:\u0663", "unix:/a\0b"]
-)
+    "value",
+    ["x", "::1:80", "1.2.3.4:99999", "unix:", "unix:/" + "x" * 107, 5, "", ":9000", "h:0", "h:\u0663", "unix:/a\0b",
+     "a..b:80", ".a:80", "x" * 64 + ":80", "a." * 127 + "a:80", "1.2.3.4:" + "9" * 5000],
+)  # fmt: skip
 def test_no_addresses(value: object) -> None:
     with pytest.raises(ValueError, match=r"127\.0\.0\.1:9000|107 octets"):
         keys.address(value)
+
+
+@pytest.mark.parametrize("name", ["localhost", "a_b.example", "x" * 63 + ".example", "example.org."])
+def test_names_that_the_resolver_takes(name: str) -> None:
+    assert keys.address(f"{name}:80") == Address(name, 80)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +102,7 @@ def test_paths(path: str, kind: Kind, value: bytes) -> None:
         ('[server]\nlimits = { content = "much" }\n' + ROUTE, 2, "server.limits.content = 'much'"),
         ('[server]\nconcurrency = "fork"\n' + ROUTE, 2, "not available in this version"),
         ("[server]\nprocesses = 4\n" + ROUTE, 2, "not available in this version"),
+        ("[server]\nprocesses = 0\n" + ROUTE, 2, "not available in this version"),
         ('[server]\nuser = "no-such-user"\n' + ROUTE, 2, "no such user"),
         (ROUTE + "keep_alive = 3\n", 5, "did you mean 'keepalive'"),
         (ROUTE + 'script = "x"\n', 5, "means nothing for interface 'http'"),
@@ -103,6 +111,8 @@ def test_paths(path: str, kind: Kind, value: bytes) -> None:
         (ROUTE + 'health = { path = "/" }\n', 5, "not available in this version"),
         (ROUTE + 'balance = "hash"\n', 5, "least-outstanding | round-robin"),
         ('[[routes]]\npath = "/"\ninterface = "fcgi"\n', 3, "did you mean 'fastcgi'"),
+        ('[[routes]]\npath = "/"\ninterface = "FastCGI"\n', 3, "did you mean 'fastcgi'"),
+        (ROUTE + '[apps.x]\ncommand = ["sh"]\ninterface = "FCGI"\n', 7, "did you mean 'fastcgi'"),
         ('[[routes]]\npath = "/"\n', 1, "`interface` is missing"),
         ('[[routes]]\ninterface = "http"\naddress = "a:1"\n', 1, "`path` is missing"),
         ('[[routes]]\npath = "x"\ninterface = "http"\naddress = "a:1"\n', 2, 'a prefix "/app/"'),
@@ -113,7 +123,23 @@ def test_paths(path: str, kind: Kind, value: bytes) -> None:
         ('[[routes]]\npath = "/"\ninterface = "cgi"\nscript = "none"\n', 4, "there is no file /none"),
         (ROUTE + '[apps.x]\ninterface = "fastcgi"\n', 5, "what to run is missing"),
         (ROUTE + '[apps.x]\ncommand = ["no-such-program"]\ninterface = "fastcgi"\n', 6, "there is no such program"),
+        (ROUTE + '[apps.x]\ncommand = "perl x.pl"\ninterface = "fastcgi"\n', 6, 'command = ["perl", "x.pl"]'),
+        (ROUTE + "[apps.x]\ncommand = \"sh -c 'a b'\"\ninterface = \"fastcgi\"\n", 6, '["sh", "-c", "a b"]'),
+        (ROUTE + '[apps]\ncommand = ["sh"]\ninterface = "fastcgi"\n', 6, "[apps.NAME]"),
         (ROUTE + '[apps.x]\nwsgi = "a:b"\n', 6, "not available in this version"),
+        ('[routes]\npath = "/"\n', 1, "[[routes]], in double brackets"),
+        ('routes = "x"\n', 1, "[[routes]], in double brackets"),
+        ("[[route]]\n", 1, "did you mean 'routes'"),
+        ('[[server]]\nuser = "x"\n', 1, "[server]"),
+        ("[[apps]]\n" + ROUTE, 1, "[apps.NAME]"),
+        ("[[apps.x]]\n" + ROUTE, 1, "[apps.x]"),
+        ('[server]\nlisten = [":80", "[::1]:80", ":80"]\n' + ROUTE, 2, "stands there twice"),
+        ('[server]\nlisten = ["fd:3", "unix:/a", "fd:3"]\n' + ROUTE, 2, "fd:3 stands there twice"),
+        ('[server]\nlisten = ["127.0.0.1:80000"]\n' + ROUTE, 2, "a port is a number up to 65535"),
+        ("[server.limits]\nrequest_line = 0\n" + ROUTE, 2, "256 octets at least"),
+        ('[server.limits]\nheader_fields = "16B"\n' + ROUTE, 2, "256 octets at least"),
+        ("[server.limits]\nheader_count = 0\n" + ROUTE, 2, "a whole number from 8 up"),
+        ('[server]\ngrace = "soon"\n' + ROUTE, 2, '"0" to wait for nothing'),
         (
             ROUTE + '[apps.x]\ncommand = ["sh"]\ninterface = "fastcgi"\nworkers = { min = 1, max = 4 }\n',
             8,
@@ -148,6 +174,38 @@ def test_mistakes(text: str, line: int | None, told: str) -> None:
     message = mistake(text)
     assert message.startswith(f"/gateway.toml:{line}: " if line else "/gateway.toml: ")
     assert told in message
+
+
+def test_what_is_allowed_is_allowed() -> None:
+    """A list names no key that the next message would refuse."""
+    for text, absent in (
+        ("[server]\nx = 1\n" + ROUTE, ("threads",)),
+        (ROUTE + "x = 1\n", ("health", "multiplex", "root", "script")),
+        (ROUTE + '[apps.x]\ncommand = ["sh"]\nx = 1\n', ("wsgi", "asgi", "concurrency", "threads")),
+    ):
+        allowed = mistake(text).partition("allowed: ")[2].split(", ")
+        assert len(allowed) > 4
+        assert not set(allowed) & set(absent)
+
+
+def test_where_get_is_taken_head_is(tmp_path: Path) -> None:
+    """RFC 9110 9.3.2: the same, without content."""
+    assert parse(ROUTE + 'methods = ["GET"]\n').routes[0].methods == {b"GET", b"HEAD"}
+    assert parse(ROUTE + 'methods = ["POST"]\n').routes[0].methods == {b"POST"}
+
+
+def test_ports_that_the_system_chooses_may_be_several() -> None:
+    assert len(parse('[server]\nlisten = ["127.0.0.1:0", "127.0.0.1:0"]\n' + ROUTE).server.listen) == 2
+
+
+def test_addresses_of_the_command_line() -> None:
+    assert parse_listen(":80", "fd:3") == (Address("", 80), 3)
+    with pytest.raises(ConfigError, match=r"stands there twice"):
+        parse_listen(":80", ":80")
+    with pytest.raises(ConfigError) as caught:
+        parse_listen(":99999")
+    assert str(caught.value).startswith("gateway: --listen = ':99999': ")
+    assert "a port is a number up to 65535" in str(caught.value)
 
 
 def test_a_script_without_the_execute_bit(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ timeouts = { connect = "2s" }
 [apps."wiki"]
 command = ["x"]
 environment.HOME = "/"
+
+[[log]]
 """
 
 
@@ -31,7 +33,7 @@ environment.HOME = "/"
     ("key", "line"),
     [("server.listen", 2), ("server.limits.content", 3), ("routes[1].path", 6), ("routes[1].timeouts.connect", 8),
      ("routes[2].path", 11), ("routes[2].timeouts.connect", 12), ("routes[2]", 10), ("apps.wiki.command", 15),
-     ("apps.wiki.environment.HOME", 16), ("nothing", None)],
+     ("apps.wiki.environment.HOME", 16), ("log", 18), ("nothing", None)],
 )  # fmt: skip
 def test_the_line_of_a_key(key: str, line: int | None) -> None:
     assert find_line(TEXT, key) == line
@@ -72,7 +74,11 @@ def test_a_long_value_is_cut_and_a_line_end_in_one_is_escaped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "found"), [("keep_alive", "keepalive"), ("pth", "path"), ("zzz", None), ("", None)]
+    ("name", "found"), [("keep_alive", "keepalive"), ("pth", "path"), ("PATH", "path"), ("zzz", None), ("", None)]
 )
 def test_the_nearest_name(name: str, found: str | None) -> None:
     assert nearest(name, ["keepalive", "path"]) == found
+
+
+def test_a_name_is_near_in_any_case() -> None:
+    assert nearest("wiky", ["Wiki", "blog"]) == "Wiki"
