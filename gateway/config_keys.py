@@ -275,6 +275,8 @@ class Key:
     interfaces: tuple[str, ...] = INTERFACES
     example: str = ""
     """As it is written in TOML."""
+    unset: str = ""
+    """What holds if it is not set, where that is not the example."""
     later: str = ""
     """What to say of a key that this version knows of, and does not serve."""
 
@@ -291,10 +293,12 @@ SERVER = (
     Key("threads", None, None, "", later=_LATER),
     Key("http", choice("auto", "httptools", "h11"), "auto", "the tokeniser: httptools (C) or h11 (pure Python)",
         example='"auto"'),
-    Key("user", text, None, "drop to this user after binding, when started as root", example='"www-data"'),
+    Key("user", text, None, "drop to this user after binding, when started as root", example='"www-data"',
+        unset="who starts it"),
     Key("trusted_proxies", many(text), (), "proxies whose Forwarded and X-Forwarded-* fields are believed",
-        example='["127.0.0.1", "10.0.0.0/8"]'),
-    Key("grace", grace, 30.0, "how long requests in flight may take when the server is told to stop", example='"30s"'),
+        example='["127.0.0.1", "10.0.0.0/8"]', unset="none"),
+    Key("grace", grace, 30.0, 'for requests in flight when the server is told to stop; "0" to wait for none',
+        example='"30s"'),
     Key("limits", None, None, "see [server.limits]"),
     Key("timeouts", None, None, "see [server.timeouts]"),
 )  # fmt: skip
@@ -323,24 +327,28 @@ LOG = (
 )  # fmt: skip
 
 ROUTE = (
-    Key("path", text, None, 'a prefix at a segment boundary; "=/exact"; "*.php" by suffix', example='"/"'),
-    Key("interface", choice(*INTERFACES), None, "cgi | fastcgi | scgi | http | static", example='"cgi"'),
-    Key("hosts", many(host), (), "only for these hosts, compared without port", example='["example.org"]'),
-    Key("methods", methods, (), "only these methods (405 for others); with GET comes HEAD", example='["GET", "POST"]'),
+    Key("path", text, None, 'a prefix at a segment boundary; "=/exact"; "*.php" by suffix', example='"/"',
+        unset="required"),
+    Key("interface", choice(*INTERFACES), None, "cgi | fastcgi | scgi | http | static", example='"cgi"',
+        unset="required"),
+    Key("hosts", many(host), (), "only for these hosts, compared without port", example='["example.org"]', unset="any"),
+    Key("methods", methods, (), "only these methods (405 for others); with GET comes HEAD", example='["GET", "POST"]',
+        unset="any"),
     Key("root", text, None, "a directory: of scripts (cgi), of files (static), the document root (fastcgi, scgi)",
-        ("cgi", "static", "fastcgi", "scgi"), example='"public"'),
-    Key("script", text, None, "one program for all paths below", ("cgi",), example='"hello.cgi"'),
+        ("cgi", "static", "fastcgi", "scgi"), example='"public"', unset="none"),
+    Key("script", text, None, "one program for all paths below", ("cgi",), example='"hello.cgi"', unset="none"),
     Key("address", many(address), (), "workers that somebody else runs", ("fastcgi", "scgi", "http"),
-        example='["127.0.0.1:9000", "unix:/run/x.sock"]'),
-    Key("app", text, None, "an [apps.NAME] that the gateway runs", ("fastcgi", "scgi"), example='"hello"'),
+        example='["127.0.0.1:9000", "unix:/run/x.sock"]', unset="none"),
+    Key("app", text, None, "an [apps.NAME] that the gateway runs", ("fastcgi", "scgi"), example='"hello"', unset="none"),
     Key("environment", environment, (), "meta-variables added for the script or worker", ("cgi", "fastcgi", "scgi"),
-        example='{ NAME = "value" }'),
-    Key("timeouts", None, None, "{ connect, response, read, total }", GATEWAY, example='{ response = "60s" }'),
-    Key("limits", None, None, "{ content }", example='{ content = "1GiB" }'),
+        example='{ NAME = "value" }', unset="none"),
+    Key("timeouts", None, None, "{ connect, response, read, total }", GATEWAY, example='{ response = "60s" }',
+        unset="see below"),
+    Key("limits", None, None, "{ content }", example='{ content = "1GiB" }', unset="see below"),
     Key("index", many(file_name), (), "names tried for a directory", ("fastcgi", "scgi", "cgi", "static"),
-        example='["index.php"]'),
+        example='["index.php"]', unset='`"index.html"` for static, else none'),
     Key("split", suffix, None, "the file ends with this suffix and must exist, the rest is PATH_INFO; no other file is run",
-        ("fastcgi", "scgi", "cgi"), example='".php"'),
+        ("fastcgi", "scgi", "cgi"), example='".php"', unset="none"),
     Key("authorization", boolean, False, "whether HTTP_AUTHORIZATION is passed", ("cgi", "fastcgi", "scgi"),
         example="false"),
     Key("indexed_query", boolean, False, "whether a query without = becomes the script's arguments", ("cgi",),
@@ -368,22 +376,21 @@ ROUTE = (
 ROUTE_TIMEOUTS = (
     Key("connect", duration, 5.0, "to connect to a worker", ("fastcgi", "scgi", "http"), example='"5s"'),
     Key("response", duration, 60.0, "until the response head (504)", GATEWAY, example='"60s"'),
-    Key(
-        "read", duration, None, "between two reads of the response; as `response` if not set", GATEWAY, example='"60s"'
-    ),
+    Key("read", duration, None, "between two reads of the response", GATEWAY, example='"60s"', unset="as `response`"),
     Key("total", duration, 0.0, "the whole exchange; 0 for no bound", GATEWAY, example='"0"'),
 )
-ROUTE_LIMITS = (Key("content", size, None, "request content (413); as [server.limits] if not set", example='"1GiB"'),)
+ROUTE_LIMITS = (Key("content", size, None, "request content (413)", example='"1GiB"', unset="as [server.limits]"),)
 
 APP = (
     Key("command", many(text), None, "the program and its arguments; it gets its socket on descriptor 0",
-        example='["php-cgi"]'),
-    Key("interface", choice("fastcgi", "scgi"), None, "what the program speaks", example='"fastcgi"'),
-    Key("workers", None, 1, "how many processes", example="4"),
+        example='["php-cgi"]', unset="required"),
+    Key("interface", choice("fastcgi", "scgi"), None, "what the program speaks", example='"fastcgi"', unset="required"),
+    Key("workers", None, 1, "how many processes", example="4", unset="`1`"),
     Key("environment", environment, (), "its environment, beside PATH; nothing else is inherited",
-        example='{ NAME = "value" }'),
-    Key("directory", text, None, "its working directory; that of the config file if not set", example='"."'),
-    Key("user", text, None, "run it as this user, when the gateway runs as root", example='"www-data"'),
+        example='{ NAME = "value" }', unset="none"),
+    Key("directory", text, None, "its working directory", example='"."', unset="that of the config file"),
+    Key("user", text, None, "run it as this user; needs root, and no other server.user", example='"www-data"',
+        unset="the gateway's"),
     Key("wsgi", None, None, "", later=_LATER + ": run the application with a FastCGI or SCGI server of its own "
         "(flup) and name that as `command`"),
     Key("asgi", None, None, "", later=_LATER),

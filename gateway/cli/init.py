@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from gateway import config_keys as keys
@@ -48,12 +48,13 @@ def run(args: argparse.Namespace) -> int:
 def starter() -> str:
     """The text of the file."""
     lines = [
-        "# gateway-suite. Lines that begin with `# ` are off; paths are relative to this file.",
+        "## gateway-suite. A line that begins with `# ` is off: take these two characters away to switch it on.",
+        "## What begins with `##` only explains. Paths are relative to this file.",
         "", "[server]", *_explained(keys.SERVER, on=("listen",)),
         "", "# [server.limits]                   # sizes in octets, or with a unit", *_explained(keys.LIMITS),
         "", "# [server.timeouts]", *_explained(keys.TIMEOUTS),
         "", "# [log]", *_explained(keys.LOG),
-        "", "# The most specific path wins, then the order in the file.",
+        "", "## The most specific path wins, then the order in the file.",
         "[[routes]]", 'path = "/"', 'interface = "static"',
         'root = "public"                     # its files, and nothing else of this folder',
         "", "# [[routes]]                        # scripts, a process for each request",
@@ -64,23 +65,27 @@ def starter() -> str:
         '# address = "unix:/run/php/php-fpm.sock"',
         "", "# [[routes]]                        # workers that the gateway runs itself: see [apps.hello]",
         '# path = "/hello/"', '# interface = "fastcgi"           # change this one word', '# app = "hello"',
-        "", "# All keys of a route, and the interfaces that know them:", *_explained(keys.ROUTE, interfaces=True),
-        "# timeouts = { ... }:", *_explained(keys.ROUTE_TIMEOUTS, interfaces=True),
+        "", "## All keys of a route, and the interfaces that know them. Those that have tables come last.",
+        "# [[routes]]", *_explained(keys.ROUTE, interfaces=True, without=("timeouts", "limits")),
+        "# [routes.timeouts]                 # of the route above", *_explained(keys.ROUTE_TIMEOUTS, interfaces=True),
+        "# [routes.limits]", *_explained(keys.ROUTE_LIMITS),
         "", "# [apps.hello]", *_explained(keys.APP),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
-def _explained(table: Iterable[Key], on: tuple[str, ...] = (), interfaces: bool = False) -> Iterator[str]:
+def _explained(
+    table: Iterable[Key], *, on: Collection[str] = (), without: Collection[str] = (), interfaces: bool = False
+) -> Iterator[str]:
     for key in table:
-        if key.later or not key.example:
+        if key.later or not key.example or key.name in without:
             continue
         setting = f"{key.name} = {key.example}"
         if key.name not in on:
             setting = "# " + setting
-        known = ""
+        known = f"; not set: {key.unset}" if key.unset not in ("", "none", "required") else ""
         if interfaces and key.interfaces != keys.INTERFACES:
-            known = f" ({', '.join(key.interfaces)})"
+            known += f" ({', '.join(key.interfaces)})"
         yield f"{setting:<35} # {key.meaning}{known}"
 
 
@@ -101,13 +106,14 @@ def reference() -> str:
         parts += [f"## {title}", ""]
         if note:
             parts += [note, ""]
-        parts += ["| key | example | meaning | known to |", "|---|---|---|---|"]
+        parts += ["| key | default | example | meaning | known to |", "|---|---|---|---|---|"]
         for key in table:
             if key.later or not key.example:
                 continue
             known = "all" if key.interfaces == keys.INTERFACES else ", ".join(key.interfaces)
             meaning = key.meaning.replace("|", "\\|")
-            parts.append(f"| `{key.name}` | `{key.example}` | {meaning} | {known} |")
+            default, example = (key.unset, f"`{key.example}`") if key.unset else (f"`{key.example}`", "")
+            parts.append(f"| `{key.name}` | {default} | {example} | {meaning} | {known} |")
         parts.append("")
     return "\n".join(parts) + _SCRIPTS_NOTE
 

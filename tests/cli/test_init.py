@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from gateway import config_keys as keys
 from gateway.cli import main
-from gateway.cli.init import starter
+from gateway.cli.init import reference, starter
 from gateway.config import load_config, parse_config
+
+TABLES = (keys.SERVER, keys.LIMITS, keys.TIMEOUTS, keys.LOG, keys.ROUTE, keys.ROUTE_TIMEOUTS, keys.ROUTE_LIMITS, keys.APP)
 
 
 def test_what_it_writes_passes_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,10 +45,44 @@ def test_a_file_where_the_directory_should_be(tmp_path: Path, capsys: pytest.Cap
 
 def test_every_key_is_explained() -> None:
     text = starter()
-    for table in (keys.SERVER, keys.LIMITS, keys.TIMEOUTS, keys.LOG, keys.ROUTE, keys.ROUTE_TIMEOUTS, keys.APP):
+    for table in TABLES:
         for key in table:
-            if key.example:
+            if key.example and not (table is keys.ROUTE and key.name in ("timeouts", "limits")):  # tables of their own
                 assert re.search(rf"^(# )?{key.name} = .*# {re.escape(key.meaning)}", text, re.MULTILINE), key.name
+
+
+def test_all_of_it_switched_on_is_toml() -> None:
+    tables = tomllib.loads(re.sub("^# ", "", starter(), flags=re.MULTILINE))
+    assert set(tables) == {"server", "log", "routes", "apps"}
+    assert set(tables["server"]) == {key.name for key in keys.SERVER if not key.later}
+    assert set(tables["routes"][-1]) == {key.name for key in keys.ROUTE if not key.later}
+
+
+def test_the_reference_tells_what_holds_if_a_key_is_not_set() -> None:
+    lines = reference().splitlines()
+    for line in ('| `request_line` | `"8KiB"` |  | longest request line (414) | all |',
+                 '| `user` | who starts it | `"www-data"` | drop to this user after binding, when started as root | all |',
+                 '| `index` | `"index.html"` for static, else none | `["index.php"]` |'
+                 " names tried for a directory | fastcgi, scgi, cgi, static |",
+                 '| `workers` | `1` | `4` | how many processes | all |'):  # fmt: skip
+        assert line in lines
+    for table in TABLES:
+        for key in table:
+            if key.parse is not None and not key.unset:
+                assert key.parse(tomllib.loads(f"x = {key.example}")["x"]) == key.default, key.name
+
+
+def test_the_default_of_static_is_what_the_reference_says(tmp_path: Path) -> None:
+    from gateway.interfaces.static import StaticInterface
+    from gateway.routing import Programs, Router
+
+    (tmp_path / "index.html").touch()
+    text = '[[routes]]\npath = "/"\ninterface = "static"\nroot = "."\n'
+    router = Router(parse_config(text, str(tmp_path / "g.toml")).routes)
+    found = router.resolve(b"GET", b"h", b"/")
+    path, descriptor, _ = StaticInterface(found.route, Programs([found.route])).find(b"GET", found)
+    os.close(descriptor)
+    assert path == b"index.html"
 
 
 @pytest.mark.parametrize("heading", ["[server.limits]", "[server.timeouts]", "[log]"])
