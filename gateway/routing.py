@@ -15,16 +15,17 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.config import Kind, Route
 from gateway.errors import GatewayError, Side
 from protocols.message import RemoteProtocolError
 from protocols.target import Form, Place, Target, parse, split_prefix, split_suffix
 
-CACHE_ENTRIES = 4096
-CACHE_BYTES = 1024
+CACHE_ENTRIES: Final = 4096
+CACHE_BYTES: Final = 1024
 """Targets up to this length are remembered; the cache is emptied when it is full."""
-BACKUPS = (b"~", b".bak", b".orig", b".swp", b".old", b".save", b".dpkg-dist", b".rpmsave")
+BACKUPS: Final = (b"~", b".bak", b".orig", b".swp", b".old", b".save", b".dpkg-dist", b".rpmsave")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ Must never know: the wire format; it is given as a function of one pair. Next: `
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from protocols.cgi import connection_variables, field_variables, request_variables, route_variables
 from protocols.message import Peer
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from gateway.config import Route
     from gateway.exchange import Exchange
 
-ENTRIES = 2048
-TARGET_BYTES = 512
+ENTRIES: Final = 2048
+TARGET_BYTES: Final = 512
 """So many client connections, and request-lines with targets up to this length, are remembered; a memory
 that is full is emptied."""
-CONTENT_LENGTH = b"CONTENT_LENGTH"
-EXCHANGE_ID = b"EXCHANGE_ID"
+CONTENT_LENGTH: Final = b"CONTENT_LENGTH"
+EXCHANGE_ID: Final = b"EXCHANGE_ID"
 """The exchange id, as in the logs and on error pages."""
 
 

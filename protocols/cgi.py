@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable
 from http import HTTPStatus
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from protocols.chunked import ChunkedReader
 from protocols.fields import HOP_BY_HOP, Memo, tokens
@@ -65,10 +65,10 @@ def connection_variables(sink: Sink, peer: Peer) -> None:
         sink(b"HTTPS", b"on")
 
 
-_AUTHORIZATION = b"HTTP_AUTHORIZATION"
-_CONNECTION = b"HTTP_CONNECTION"
-_NAME = re.compile(rb"[A-Za-z0-9-]+")
-_NEVER = HOP_BY_HOP | {b"content-length", b"proxy", b"expect"}
+_AUTHORIZATION: Final = b"HTTP_AUTHORIZATION"
+_CONNECTION: Final = b"HTTP_CONNECTION"
+_NAME: Final = re.compile(rb"[A-Za-z0-9-]+")
+_NEVER: Final = HOP_BY_HOP | {b"content-length", b"proxy", b"expect"}
 """Proxy: httpoxy. Expect: it was the server's to meet. Connection is kept apart: it names others."""
 
 
@@ -84,7 +84,7 @@ def _variable(name: bytes) -> bytes:
     return b"HTTP_" + name.upper().replace(b"-", b"_")
 
 
-_variables = Memo(_variable)
+_variables: Final = Memo(_variable)
 
 
 def request_variables(
@@ -190,20 +190,20 @@ def meta_variables(
 
 ScriptEvent: TypeAlias = Response | LocalRedirect | Content | EndOfMessage
 
-_END_OF_HEAD = re.compile(rb"\n\r?\n")
-_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*)")
-_STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
-_STATUS = re.compile(rb"(\d{3})(?:[ \t]+([^\x00-\x08\x0a-\x1f\x7f]*))?")
-_OK = 200
-_ONCE = {b"status": 0, b"location": 1, b"content-type": 2, b"content-length": 3, b"transfer-encoding": 4}
-_marks = Memo(lambda name: -1 if name.lower() in HOP_BY_HOP - {b"transfer-encoding"} else _ONCE.get(name.lower(), 9))
+_END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
+_FIELD: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*)")
+_STATUS_LINE: Final = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
+_STATUS: Final = re.compile(rb"(\d{3})(?:[ \t]+([^\x00-\x08\x0a-\x1f\x7f]*))?")
+_OK: Final = 200
+_ONCE: Final = {b"status": 0, b"location": 1, b"content-type": 2, b"content-length": 3, b"transfer-encoding": 4}
+_marks: Final = Memo(lambda name: -1 if name.lower() in HOP_BY_HOP - {b"transfer-encoding"} else _ONCE.get(name.lower(), 9))
 
-HEAD_LIMIT_BYTES = 64 * 1024
-COUNT_LIMIT = 200
+HEAD_LIMIT_BYTES: Final = 64 * 1024
+COUNT_LIMIT: Final = 200
 """The header of a response has no more octets and lines than this."""
 
-HEADS = 1024
-HEAD_BYTES = 512
+HEADS: Final = 1024
+HEAD_BYTES: Final = 512
 """So many heads of scripts are remembered, up to this length."""
 _heads: dict[bytes, tuple[Response | LocalRedirect, int | None, bool]] = {}
 

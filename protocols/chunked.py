@@ -8,19 +8,20 @@ Must never know: whose message it is, heads, limits on content. Next: `http1.py`
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 from protocols import http1_grammar as grammar
 from protocols.fields import lower
 from protocols.message import FieldLine, FieldLines, LocalProtocolError, RemoteProtocolError
 
-CHUNK_LINE_BYTES = 512
+CHUNK_LINE_BYTES: Final = 512
 """A line with a chunk's size and extensions is no longer than this."""
-EXTENSION_BYTES = 16 * 1024
+EXTENSION_BYTES: Final = 16 * 1024
 """All chunk extensions of one message together are no longer than this (RFC 9112 7.1.1)."""
-JOIN_BYTES = 4096
+JOIN_BYTES: Final = 4096
 """Content shorter than this is copied into one piece with its framing."""
 
-_NOT_IN_TRAILERS = (b"content-length", b"transfer-encoding")
+_NOT_IN_TRAILERS: Final = (b"content-length", b"transfer-encoding")
 
 
 class _Part(enum.Enum):

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from protocols.message import END, Content, EndOfMessage, LocalProtocolError, RemoteProtocolError
 
-_DECIMAL = re.compile(rb"0|[1-9][0-9]{0,18}")  # no sign, no leading zero; below 2**63
+_DECIMAL: Final = re.compile(rb"0|[1-9][0-9]{0,18}")  # no sign, no leading zero; below 2**63
 
 
 @dataclass(frozen=True, slots=True)

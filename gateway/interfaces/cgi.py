@@ -11,7 +11,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from gateway.ends import Close, End, Kill, Launch, Spawn
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from gateway.site import Site
     from gateway.spool import Spool
 
-KILL_GRACE_S = 2.0
+KILL_GRACE_S: Final = 2.0
 """Between SIGTERM and SIGKILL."""
-GRANDCHILD_S = 2.0
+GRANDCHILD_S: Final = 2.0
 """How long a response stays open when the script has ended and something else holds its stdout (78)."""
-EXIT_S = 0.5
+EXIT_S: Final = 0.5
 """How long the end of stdout waits for the exit status that tells whether the script was killed."""
-AFTER_S = 2.0
+AFTER_S: Final = 2.0
 """How long a script may go on, to tidy up, when its response is over (29) and it has not ended."""
-PATH = b"/usr/local/bin:/usr/bin:/bin"
+PATH: Final = b"/usr/local/bin:/usr/bin:/bin"
 
 Explain: TypeAlias = Callable[[OSError, Launch], tuple[int, str, str, str]]
 """Status, cause, detail and remedy of a program that could not be started."""

@@ -12,7 +12,7 @@ import html
 import mimetypes
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote_from_bytes
 
 from gateway.ends import FileSlice
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from gateway.exchange import Exchange
     from gateway.routing import Found, Programs
 
-SMALL_BYTES = 64 * 1024
+SMALL_BYTES: Final = 64 * 1024
 """Files up to this are read in one go; above, the kernel sends them."""
-_TYPES = 512
+_TYPES: Final = 512
 
 
 class StaticInterface:

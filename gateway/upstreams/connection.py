@@ -8,7 +8,7 @@ Must never know: the wire format (the interfaces subclass it). Next: `pool.py`.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from gateway.ends import Close, End
 from gateway.errors import GatewayError, Retry
@@ -16,11 +16,11 @@ from gateway.errors import GatewayError, Retry
 if TYPE_CHECKING:
     from gateway.upstreams.pool import Member, Pool
 
-_NOT_CONNECTED = frozenset(
+_NOT_CONNECTED: Final = frozenset(
     (errno.ECONNREFUSED, errno.ENOENT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EACCES,
      errno.EAGAIN, errno.EPERM, errno.EADDRNOTAVAIL, errno.ENOTSOCK, errno.EMFILE, errno.ENFILE)
 )  # fmt: skip
-_REMEDIES = {
+_REMEDIES: Final = {
     errno.ECONNREFUSED: "nobody listens there: start the worker, or correct the address",
     errno.ENOENT: "the socket does not exist: start the worker, or correct the address",
     errno.EACCES: "the gateway's user may not use the socket: see its mode and owner",

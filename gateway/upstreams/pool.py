@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from gateway.ends import OPEN, Address, Close, Open, Turn
 from gateway.errors import GatewayError, Retry
@@ -23,8 +23,8 @@ from gateway.errors import GatewayError, Retry
 if TYPE_CHECKING:
     from gateway.upstreams.connection import Connection
 
-YIELD_S = 0.2
-PAUSE_S = 5.0
+YIELD_S: Final = 0.2
+PAUSE_S: Final = 5.0
 """A worker that refused a connection is passed over this long, if there are others."""
 
 
