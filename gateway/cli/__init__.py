@@ -16,6 +16,10 @@ from collections.abc import Sequence
 from gateway import __version__, is_compiled
 
 COMMANDS = ("serve", "check", "init", "explain", "call", "demo")
+EPILOG = """\
+without a command, the flags of `python -m http.server` and of its --cgi:
+  python -m gateway [--cgi] [-b ADDRESS] [-d DIRECTORY] [PORT]
+"""
 
 
 def version() -> str:
@@ -27,10 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
-        prog="gateway", description="Puts programs on the web over CGI, FastCGI, SCGI or HTTP, route by route."
-    )
+        prog="gateway", description="Puts programs on the web over CGI, FastCGI, SCGI or HTTP, route by route.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     parser.add_argument("--version", action="version", version=version())
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    if not given:
+        parser.error("which command? `gateway serve` serves ./gateway.toml, or without one the current directory")
     for name in COMMANDS:
         importlib.import_module(f"gateway.cli.{name}").add_parser(subparsers)
     if _is_like_http_server(given):
@@ -54,6 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def port_number(text: str) -> int:
+    """A port given on the command line, for argparse."""
+    if not text.isdecimal() or len(text) > 5 or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port: 0 to 65535")
+    return int(text)
+
+
 def _is_like_http_server(arguments: Sequence[str]) -> bool:
     """Whether these are the flags of `python -m http.server`: no command, but a port, --cgi or --directory."""
     if not arguments or arguments[0] in ("-h", "--help", "--version"):
@@ -64,9 +78,9 @@ def _is_like_http_server(arguments: Sequence[str]) -> bool:
 def _from_http_server(arguments: Sequence[str]) -> list[str]:
     """The same as arguments of `serve` (http.server's own flags, with its defaults)."""
     parser = argparse.ArgumentParser(prog="python -m gateway")
-    parser.add_argument("port", nargs="?", type=int, default=8000)
+    parser.add_argument("port", nargs="?", type=port_number, default=8000)
     parser.add_argument("--cgi", action="store_true")
-    parser.add_argument("-b", "--bind", default="")
+    parser.add_argument("-b", "--bind", metavar="ADDRESS", default="")
     parser.add_argument("-d", "--directory", default=".")
     parser.add_argument("-p", "--protocol", default="HTTP/1.1", help="is HTTP/1.1 here, whatever is asked for")
     args = parser.parse_args(arguments)

@@ -10,14 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import util
 from pathlib import Path
 from typing import Any
+
+from gateway.cli import port_number
 
 HTTP_PORT = 9000
 """Where a config written for learning expects `http_server.py`."""
@@ -33,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
         help="the sample applications on all four interfaces, with a page that links them",
         description="Serves the sample applications on 127.0.0.1 until Ctrl-C.",
     )
-    parser.add_argument("--port", type=int, default=8000, help="where to listen on 127.0.0.1 (default 8000)")
+    parser.add_argument("--port", type=port_number, default=8000, help="where to listen on 127.0.0.1 (default 8000)")
     parser.add_argument(
         "--write", type=Path, metavar="DIRECTORY", help="do not serve: write the config and the samples there"
     )
@@ -42,38 +45,53 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve or write the demo; the exit code: 2 for a mistake, told in one message."""
+    from gateway.errors import ServeError
+
     if args.write is not None:
         return write(args.write, args.port)
-    with tempfile.TemporaryDirectory(prefix="gateway-demo-") as name:
-        directory = Path(name)
-        missing = prepare(directory)
-        with http_server(directory) as http_port:
-            return serve(directory, args.port, http_port, missing)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        with tempfile.TemporaryDirectory(prefix="gateway-demo-") as name:
+            directory = Path(name)
+            missing = prepare(directory)
+            with http_server(directory) as http_port:
+                return serve(directory, args.port, http_port, missing)
+    except ServeError as error:
+        print(f"gateway: {error.what}\n  {error.remedy}", file=sys.stderr)
+    except OSError as error:
+        print(f"gateway: cannot write the demo: {error}", file=sys.stderr)
+    return 2
+
+
+def _stop(number: int, frame: object) -> None:
+    """SIGTERM before the server has its own: leave, by way of all that removes what was made."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 def serve(directory: Path, port: int, http_port: int, missing: Mapping[str, str]) -> int:
+    """Serve until told to stop; the exit code. Raises ServeError."""
     from gateway.config import load_config
-    from gateway.errors import ServeError
     from gateway.server import serve as serve_config
 
     path = directory / "gateway.toml"
     path.write_text(demo_config(port, http_port, missing))
 
-    def ready(names: list[str]) -> None:
-        print(f"\n  The demo is at  http://127.0.0.1:{port}/  (Ctrl-C ends it)\n", flush=True)
+    def ready(urls: list[str]) -> None:
+        url = urls[0]
+        print(f"\n  The demo is at  {url}  (Ctrl-C ends it)\n", flush=True)
         print(f"  its config      {path}")
         for route in ("cgi", "fastcgi", "scgi", "http"):
             if f'"/{route}/"' in path.read_text():
-                print(f"  {route:<15} http://127.0.0.1:{port}/{route}/")
+                print(f"  {route:<15} {url}{route}/")
         for text in missing.values():
             print(f"  left out: {text}")
         print(flush=True)
 
     try:
         return serve_config(load_config(str(path)), ready=ready)
-    except ServeError as error:
-        print(f"gateway: {error.what}\n  {error.remedy}", file=sys.stderr)
-        return 2
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the server's own is gone, and we are as good as gone
 
 
 def write(directory: Path, port: int) -> int:
@@ -131,20 +149,36 @@ def succeeds(*command: str) -> bool:
 
 @contextmanager
 def http_server(directory: Path) -> Iterator[int]:
-    """The sample that is reached over HTTP: a process of its own, and the port it chose."""
+    """The sample that is reached over HTTP: a process of its own, and the port it chose. Raises ServeError."""
+    from gateway.errors import ServeError
+
     program = directory / "sample_apps" / "http_server.py"
-    # A session of its own: Ctrl-C is for us, and we end it when we have finished what is in flight.
-    with subprocess.Popen(
-        [sys.executable, str(program)], stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            url = process.stdout.readline()
-            if not url:
-                raise RuntimeError(f"{program} ended at once; its message is above")
-            yield int(url.rstrip("/\n").rpartition(":")[2])
-        finally:
-            process.terminate()
+    with ExitStack() as stack:
+        with _signals_later():
+            # A session of its own: Ctrl-C is for us, and we end it when we have finished what is in flight.
+            process = stack.enter_context(
+                subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True, start_new_session=True)
+            )
+            stack.callback(process.terminate)
+        assert process.stdout is not None
+        url = process.stdout.readline()
+        if not url:
+            raise ServeError(f"{program} ended at once", "its message is above")
+        yield int(url.rstrip("/\n").rpartition(":")[2])
+
+
+@contextmanager
+def _signals_later() -> Iterator[None]:
+    """A signal between the start of a process and the note that it is to be ended would leave it behind."""
+    came: list[int] = []
+    before = {one: signal.signal(one, lambda number, _: came.append(number)) for one in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 CONFIG = """\

@@ -12,7 +12,8 @@ import sys
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.config import Config, ConfigError, Route, directory_config, load_config, parse_listen
+from gateway.cli.serve import load
+from gateway.config import Config, ConfigError, Route
 from gateway.errors import GatewayError
 from gateway.routing import Found, Router, host_name, matches
 from gateway.site import SOFTWARE
@@ -30,7 +31,9 @@ def add_parser(subparsers: Any) -> None:
         "meta-variable that a worker would get. Nothing is sent.",
     )  # fmt: skip
     parser.add_argument("url", metavar="URL", help="http://host:port/path?query, or only a path")
-    parser.add_argument("config", nargs="?", default="gateway.toml", metavar="CONFIG or DIRECTORY")
+    parser.add_argument(
+        "config", nargs="?", metavar="CONFIG or DIRECTORY", help="default: as for `gateway serve`"
+    )
     parser.add_argument("-X", "--request", default="GET", metavar="METHOD")
     parser.add_argument("-H", "--header", action="append", default=[], metavar="'Name: value'")
     parser.set_defaults(run=run)
@@ -39,10 +42,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Explain; the exit code: 0 if a worker would be asked, 1 if not, 2 for a mistake."""
     try:
-        if os.path.isdir(args.config):
-            config = directory_config(args.config, parse_listen("127.0.0.1:8000"))
-        else:
-            config = load_config(args.config)
+        config = load(args.config)
         request, peer = _request(args)
     except (ConfigError, ValueError) as error:
         print(error, file=sys.stderr)

@@ -9,7 +9,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.config import Config
 
 DEFAULT_CONFIG = "gateway.toml"
 
@@ -36,21 +39,32 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve; the exit code."""
-    from gateway.config import ConfigError, directory_config, load_config, parse_listen
+    from gateway.config import ConfigError
 
-    what = args.what or (DEFAULT_CONFIG if os.path.exists(DEFAULT_CONFIG) else ".")
     try:
-        listen = parse_listen(*args.listen) if args.listen else ()
-        if os.path.isdir(what):
-            config = directory_config(what, listen or parse_listen("127.0.0.1:8000"), cgi=not args.no_cgi)
-        else:
-            config = load_config(what)
-            if listen:
-                config = config.with_listen(listen)
+        config = load(args.what, *(args.listen or ()), cgi=not args.no_cgi)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
     return serve_config(config)
+
+
+def load(what: str | None, *listen: str, cgi: bool = True) -> Config:
+    """The config of a file or of a directory; None is what `gateway serve` takes then. Raises ConfigError."""
+    from gateway.config import ConfigError, directory_config, load_config, parse_listen
+
+    what = what or (DEFAULT_CONFIG if os.path.exists(DEFAULT_CONFIG) else ".")
+    if os.path.isdir(what):
+        return directory_config(what, parse_listen(*listen or ("127.0.0.1:8000",)), cgi=cgi)
+    if not what.endswith(".toml"):  # what is to be said of a directory
+        try:
+            os.stat(what)
+        except OSError as error:
+            raise ConfigError(f"cannot be served: {error.strerror}", file=what) from None
+    if not cgi:
+        raise ConfigError("is for a directory; what a config file runs is said in it", key="--no-cgi")
+    config = load_config(what)
+    return config.with_listen(parse_listen(*listen)) if listen else config
 
 
 def serve_config(config: Any) -> int:

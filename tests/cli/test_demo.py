@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -25,18 +26,16 @@ ROOT = Path(sample_apps.__path__[0]).parent
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "gateway", "demo", "--port", str(port)]
+    command = [sys.executable, "-m", "gateway", "demo", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
             assert process.stdout is not None
             for line in process.stdout:
-                if line.startswith("  The demo is at"):
+                if found := re.match(r"  The demo is at  (http://127\.0\.0\.1:[1-9]\d*/) ", line):
                     break
             else:
-                pytest.fail("the demo ended before it served")
-            yield f"http://127.0.0.1:{port}/"
+                pytest.fail("the demo ended before it told where it serves")
+            yield found[1]
         finally:
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=30)
@@ -97,6 +96,47 @@ def test_config_leaves_out_what_is_missing(missing: dict[str, str]) -> None:
     assert used == set(config.get("apps", {}))
     assert ("flup-scgi" in used) == ("flup" not in missing)
     assert ("perl" in used) == ("perl-fcgi" not in missing)
+
+
+SITECUSTOMIZE = """
+import os, signal, sys
+if sys.orig_argv[-1].endswith("http_server.py"):
+    open(os.environ["TOLD"], "w").write(str(os.getpid()))
+    os.kill(os.getppid(), signal.SIGTERM)
+"""
+
+
+@pytest.mark.parametrize("during", ["prepare", "http_server"])
+def test_sigterm_before_it_serves_leaves_nothing_behind(tmp_path: Path, during: str) -> None:
+    """The signal comes from what is started at that moment."""
+    for name in ("bin", "python", "temporary"):
+        (tmp_path / name).mkdir()
+    if during == "prepare":
+        compiler = tmp_path / "bin" / "cc"
+        compiler.write_text("#!/bin/sh\nkill -TERM $PPID\n")
+        compiler.chmod(0o755)
+    else:
+        (tmp_path / "python" / "sitecustomize.py").write_text(SITECUSTOMIZE)
+    environment = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "TOLD": str(tmp_path / "pid"),
+                   "PYTHONPATH": f"{tmp_path}/python:{ROOT}", "TMPDIR": str(tmp_path / "temporary")}  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "demo", "--port", "0"], env=environment, capture_output=True, timeout=30
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGTERM, b"", b"")
+    assert list((tmp_path / "temporary").iterdir()) == []
+    if during == "http_server":
+        assert not Path("/proc", (tmp_path / "pid").read_text()).exists()
+
+
+def test_a_port_in_use_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        port = there.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", "demo", "--port", str(port)], cwd=ROOT, capture_output=True, text=True,
+            timeout=30,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert str(port) in done.stderr
 
 
 def test_written_demo_is_a_config_with_its_samples(tmp_path: Path) -> None:

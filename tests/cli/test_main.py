@@ -57,6 +57,45 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert "gateway init" in done.stderr
 
 
+@pytest.mark.parametrize("arguments", ["serve none/", "serve none", "--cgi -d none", "explain / none"])
+def test_a_directory_that_is_not_there(tmp_path: Path, arguments: str) -> None:
+    """Who names a directory is not told how to write a config."""
+    done = gateway(*arguments.split(), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("none")
+    assert done.stderr.endswith(": cannot be served: No such file or directory\n")
+
+
+def test_no_cgi_with_a_config_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "g.toml").touch()
+    done = gateway("serve", "g.toml", "--no-cgi", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "gateway: --no-cgi: is for a directory; what a config file runs is said in it\n"
+
+
+@pytest.mark.parametrize("arguments", ["99999", "--cgi 123456", "demo --port 80000", "demo --port x"])
+def test_a_port_that_is_none(arguments: str) -> None:
+    done = gateway(*arguments.split())
+    assert done.returncode == 2
+    assert f"{arguments.split()[-1]} is no port: 0 to 65535" in done.stderr
+
+
+def test_an_address_that_is_none(tmp_path: Path) -> None:
+    done = gateway("serve", ".", "--listen", "127.0.0.1:99999", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("gateway: --listen = '127.0.0.1:99999': is not allowed\n")
+
+
+def test_no_command_is_told_what_serves() -> None:
+    done = gateway()
+    assert done.returncode == 2
+    assert "`gateway serve`" in done.stderr.splitlines()[-1]
+
+
+def test_help_tells_the_flags_of_http_server() -> None:
+    assert "[--cgi] [-b ADDRESS] [-d DIRECTORY] [PORT]" in gateway("-h").stdout
+
+
 def test_a_misspelt_command_is_told_as_one() -> None:
     done = gateway("serv", "8000")
     assert done.returncode == 2
