@@ -14,12 +14,16 @@ from urllib.parse import urlsplit
 
 from gateway.cli.serve import load
 from gateway.config import Config, ConfigError, Route
+from gateway.config_files import user_name
 from gateway.errors import GatewayError
-from gateway.routing import Found, Router, host_name, matches
+from gateway.interfaces.http import origin_fields, origin_target
+from gateway.interfaces.static import StaticInterface
+from gateway.routing import Found, Programs, Router, host_name, matches
 from gateway.site import SOFTWARE
-from protocols.cgi import meta_variables
-from protocols.fields import forwardable
-from protocols.message import FieldLine, Peer, RemoteProtocolError, Request
+from gateway.variables import EXCHANGE_ID
+from protocols.cgi import field_variables, meta_variables
+from protocols.http1 import HeadLimits, RequestReader, encode_lines, tokeniser
+from protocols.message import FieldLine, LocalProtocolError, Peer, ProtocolError, RemoteProtocolError, Request
 from protocols.target import parse
 
 
@@ -40,33 +44,56 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explain; the exit code: 0 if a worker would be asked, 1 if not, 2 for a mistake."""
+    """Explain; the exit code: 0 if a worker would be asked or a file sent, 1 if not, 2 for a mistake."""
     try:
         config = load(args.config)
-        request, peer = _request(args)
+        head, peer = _head(args)
+        request = _read(head, config)
+    except RemoteProtocolError as error:
+        if error.status == 400:
+            print(f"gateway: no server takes such a request: {error.detail}", file=sys.stderr)
+            return 2
+        print(f"answer: {error.status}: {error.detail}")
+        return 1
+    except ProtocolError as error:
+        print(f"gateway: this is no request: {error.detail}", file=sys.stderr)
+        return 2
     except (ConfigError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     return explain(config, request, peer)
 
 
-def _request(args: argparse.Namespace) -> tuple[Request, Peer]:
+def _head(args: argparse.Namespace) -> tuple[bytes, Peer]:
+    """The octets that a client would send, and where it is. Raises ValueError, LocalProtocolError."""
     url = urlsplit(args.url)
     raw = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    host = (url.netloc or "localhost").encode()
-    fields: list[FieldLine] = [(b"Host", host)]
+    fields: list[FieldLine] = [(b"Host", os.fsencode(url.netloc or "localhost"))]
     for line in args.header:
         name, colon, value = line.partition(":")
         if not colon:
             raise ValueError(f"{line!r} is no field line: 'Name: value'")
         if name.strip().lower() == "host":
-            host = value.strip().encode()
-            fields[0] = (b"Host", host)
+            fields[0] = (b"Host", os.fsencode(value.strip()))
         else:
-            fields.append((name.strip().encode(), value.strip().encode()))
+            fields.append((os.fsencode(name.strip()), os.fsencode(value.strip())))
+    start = f"{args.request} {raw} HTTP/1.1"
+    if "\r" in start or "\n" in start:
+        raise LocalProtocolError("CR or LF in its first line")
     port = str(url.port or (443 if url.scheme == "https" else 80)).encode()
     peer = Peer(b"192.0.2.1", b"49152", b"192.0.2.2", port, url.scheme == "https")
-    return Request(args.request.encode(), os.fsencode(raw), fields, host=host), peer
+    return os.fsencode(start) + b"\r\n" + encode_lines(fields) + b"\r\n", peer
+
+
+def _read(head: bytes, config: Config) -> Request:
+    """The request as the server reads it. Raises RemoteProtocolError."""
+    limits = config.server.limits
+    reader = RequestReader(
+        tokeniser(config.server.http), HeadLimits(limits.request_line, limits.header_fields, limits.header_count)
+    )
+    request = reader.receive(head)[0]
+    assert isinstance(request, Request)
+    return request
 
 
 def explain(config: Config, request: Request, peer: Peer) -> int:
@@ -88,17 +115,45 @@ def explain(config: Config, request: Request, peer: Peer) -> int:
         print(f"  {_name(route)}: {_verdict(route, chosen, taker, request, target.path)}")
     try:
         found = router.resolve(request.method, request.host, request.target)
+        if found.redirect:
+            return _redirect(found.redirect)
+        if (request.length or 0) > found.route.content_limit:
+            print(f"\nanswer: 413: the content has {request.length:,} octets, the limit is {found.route.content_limit:,}")
+            return 1
+        _print_place(found)
+        _print_worker(found, config)
+        if found.route.interface == "static":
+            return _file(found, request, config)
     except GatewayError as error:
         print(f"\nanswer: {error.status} ({error.cause}): {error.detail}")
         if error.remedy:
             print(f"  remedy: {error.remedy}")
         return 1
-    if found.redirect:
-        print(f"\nanswer: 301 to {_text(found.redirect)}: the path is a directory")
-        return 1
-    _print_place(found)
-    _print_worker(found, config)
-    _print_variables(found, request, peer)
+    if found.route.interface == "http":
+        _print_request(found, request)
+    else:
+        _print_variables(found, request, peer)
+    return 0
+
+
+def _redirect(location: bytes) -> int:
+    print(f"\nanswer: 301 to {_text(location)}: the path is a directory")
+    return 1
+
+
+def _file(found: Found, request: Request, config: Config) -> int:
+    """What a static route answers; the exit code. Raises GatewayError."""
+    interface = StaticInterface(found.route, Programs(config.routes))
+    path, descriptor, status = interface.find(request.method, found)
+    name = _text(os.path.join(interface.root, path))
+    if descriptor >= 0:
+        os.close(descriptor)
+        print(f"\nanswer: 200, the file {name}, {status.st_size:,} octets")
+    elif found.target.path.endswith(b"/"):
+        print(f"\nanswer: 200, a list of what lies in {name}")
+    else:
+        raw_path, mark, query = found.target.raw_path.partition(b"?")
+        return _redirect(raw_path + b"/" + mark + query)
     return 0
 
 
@@ -141,8 +196,9 @@ def _print_worker(found: Found, config: Config) -> None:
         print(f"  app {app.name}: {app.workers} x {_text(b' '.join(app.command))} in {_text(app.directory)}")
     for address in route.addresses:
         print(f"  address {address}")
-    user = config.server.user or f"the one who runs the gateway (uid {os.geteuid()})"
-    print(f"  user {user}")
+    if not route.addresses:  # who runs others' workers they know
+        own = config.apps[route.app].user if route.app is not None else None
+        print(f"  user {own or config.server.user or f'who runs the gateway (now {user_name(os.geteuid())})'}")
     if route.interface == "static":
         return
     if route.interface != "cgi":
@@ -154,22 +210,30 @@ def _print_worker(found: Found, config: Config) -> None:
         print(f"  at most {route.processes} at the same time, {route.queue} waiting")
 
 
+def _print_request(found: Found, request: Request) -> None:
+    route = found.route
+    prefix = route.match.value.rstrip(b"/") if route.strip_prefix else b""
+    print(f"\nrequest-target: {_text(origin_target(found.target, prefix))}")
+    print(f"field lines for {route.addresses[0]}, beside those that tell of the client and of the length:")
+    for name, value in origin_fields(request, route, route.addresses[0]):
+        print(f"  {_text(name)}: {_text(value)}")
+
+
 def _print_variables(found: Found, request: Request, peer: Peer) -> None:
     route = found.route
-    if route.interface == "static":
-        return
-    if route.interface == "http":
-        print(f"\nrequest-target: {_text(found.target.raw_path)}\nfield lines, beside those about forwarding:")
-        for name, value in forwardable(request.fields):
-            print(f"  {_text(name)}: {_text(value)}")
-        return
     print("\nmeta-variables, for a client at 192.0.2.1:")
     variables = meta_variables(
         request, found.target, found.place, peer, software=SOFTWARE, environment=route.environment,
-        authorization=route.authorization,
+        content_length=request.length, authorization=route.authorization,
     )  # fmt: skip
+    variables.setdefault(EXCHANGE_ID, b"(another one each time)")
     for name, value in sorted(variables.items()):
         print(f"  {_text(name)}={_text(value)}")
+
+    def dropped(name: bytes) -> None:
+        print(f"dropped, as its variable could be that of another name: {_text(name)}")
+
+    field_variables(lambda name, value: None, request, peer, dropped=dropped)
 
 
 def _seconds(length_s: float) -> str:

@@ -26,6 +26,8 @@ path = "/api"
 hosts = ["api.example"]
 interface = "http"
 address = "127.0.0.1:9001"
+strip_prefix = true
+host = "upstream"
 [[routes]]
 path = "/form"
 methods = ["POST"]
@@ -35,6 +37,14 @@ address = "127.0.0.1:9002"
 path = "/"
 interface = "static"
 root = "public"
+[[routes]]
+path = "/app"
+interface = "fastcgi"
+app = "app"
+[apps.app]
+command = ["sh"]
+interface = "fastcgi"
+user = "nobody"
 """
 
 
@@ -48,11 +58,13 @@ Explain = Callable[..., Explained]
 
 @pytest.fixture
 def explain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Explain:
-    for name in ("scripts/run.sh", "scripts/off.sh", "public/page.php", "public/page.txt"):
+    for name in ("scripts/run.sh", "scripts/off.sh", "public/page.php", "public/page.txt", "public/.htaccess",
+                 "public/page.php~", "public/docs/index.html", "public/list/file"):  # fmt: skip
         path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.touch()
         path.chmod(0o644 if name == "scripts/off.sh" else 0o755)
+    (tmp_path / "public/page.txt").write_text("text")
     (tmp_path / "g.toml").write_text(CONFIG)
 
     def run(*arguments: str) -> Explained:
@@ -106,15 +118,75 @@ def test_the_method_decides_between_routes(explain: Explain) -> None:
 def test_a_host_given_as_a_field(explain: Explain) -> None:
     told = explain("/api/x", "-H", "host: API.example:80").out
     assert "routes[3] /api (http): takes it" in told
-    assert told.count("API.example:80") == 2  # the first line, and the one field line that the upstream gets
+    assert told.startswith("GET /api/x  (Host: API.example:80)\n")
 
 
-def test_a_file_that_is_there_and_one_that_is_not(explain: Explain) -> None:
-    assert "public/page.txt (exists)" in explain("/page.txt").out
-    assert "public/none.txt (does not exist)" in explain("/none.txt").out
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("/page.txt",), 0, "answer: 200, the file {}/public/page.txt, 4 octets\n"),
+        (("/docs/",), 0, "answer: 200, the file {}/public/docs/index.html, 0 octets\n"),
+        (("/docs?a=1",), 1, "answer: 301 to /docs/?a=1: the path is a directory\n"),
+        (("/list/",), 1, "answer: 404 (no-file): /list/: it is a directory without an index"),
+        (("/none.txt",), 1, "answer: 404 (no-file): /none.txt: there is no such file"),
+        (("/.htaccess",), 1, "answer: 404 (no-file): /.htaccess: hidden files are not served"),
+        (("/page.php~",), 1, "answer: 404 (no-file): /page.php~: another route runs this file"),
+        (("/page.txt", "-X", "POST"), 1, "answer: 405 (method): POST on a file"),
+        (("/page.txt", "-X", "TRACE"), 1, "answer: 501 (trace)"),
+        (("/page.txt", "-H", "Content-Length: 2000000000"), 1, "answer: 413"),
+        (("/page.txt", "-H", "Expect: cake"), 1, "answer: 417"),
+        (("/" + "x" * 9000,), 1, "answer: 414"),
+    ],
+)
+def test_a_file_is_answered_as_it_is_served(
+    explain: Explain, tmp_path: Path, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    answer = explain(*arguments)
+    assert (answer.code, answer.err) == (code, "")
+    assert told.format(tmp_path) in answer.out
 
 
-@pytest.mark.parametrize("arguments", [("http://[::1/",), ("http://h:x/",), ("/", "-H", "no colon")])
+def test_a_listing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "/", str(tmp_path)]) == 0
+    assert "answer: 200, a list of what lies in" in capsys.readouterr().out
+
+
+def test_without_a_config_it_is_what_serve_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "page").touch()
+    assert main(["explain", "/page"]) == 0
+    assert f"{tmp_path}/page" in capsys.readouterr().out
+    (tmp_path / "gateway.toml").write_text('[[routes]]\npath = "/x"\ninterface = "http"\naddress = "a:1"\n')
+    assert main(["explain", "/x"]) == 0
+
+
+def test_an_upstream_gets_what_is_told(explain: Explain) -> None:
+    told = explain("http://api.example/api/users?a=1", "-H", "Connection: close, X-Hop", "-H", "X-Hop: 1", "-H", "A: b")
+    assert told.code == 0
+    rest = told.out.partition("request-target: ")[2]
+    assert rest.splitlines()[0] == "/users?a=1"
+    assert [line for line in rest.splitlines() if line.startswith("  ")] == ["  Host: 127.0.0.1:9001", "  A: b"]
+
+
+def test_who_runs_an_app(explain: Explain) -> None:
+    assert "  user nobody\n" in explain("/app").out
+    assert "user" not in explain("/page.php").out.partition("interface fastcgi")[2]  # of workers somebody else runs
+
+
+def test_content_that_is_announced_and_the_exchange_id(explain: Explain) -> None:
+    told = explain("/cgi/run.sh", "-X", "POST", "-H", "Content-Length: 5", "-H", "A_B: c").out
+    assert "  CONTENT_LENGTH=5\n" in told
+    assert "  EXCHANGE_ID=" in told
+    assert "dropped, as its variable could be that of another name: A_B" in told
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("http://[::1/",), ("http://h:x/",), ("/", "-H", "no colon"), ("/", "-X", "FO O"), ("/", "-H", "Host: x y"),
+     ("/a b",), ("/", "-X", "GET / HTTP/1.1\r\nX: y\r\n\r\nGET"), ("/", "-H", "A: b\r\nC: d")],
+)  # fmt: skip
 def test_a_mistake_is_told(explain: Explain, arguments: tuple[str, ...]) -> None:
     told = explain(*arguments)
     assert (told.code, told.out) == (2, "")
