@@ -11,6 +11,7 @@ Must never know: the gateway's config, routes and event loop. Next: `gateway/cli
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import select
@@ -25,6 +26,8 @@ from urllib.parse import urlsplit
 
 from gateway import __version__
 from gateway.ends import Address
+from gateway.processes.listen_socket import UNIX_PATH_BYTES
+from gateway.processes.reap import exit_in_words
 from protocols.cgi import ScriptResponseReader, meta_variables
 from protocols.fastcgi import GatewayConnection
 from protocols.fastcgi_events import EndRequest, Stderr, Stdout
@@ -48,6 +51,8 @@ from protocols.target import Place, Target, encode_path, parse, split_suffix
 
 SOFTWARE = f"gateway-call/{__version__}".encode()
 INTERFACES = ("fastcgi", "scgi", "http", "cgi")
+LONGEST_S = 1_000_000
+"""poll counts milliseconds in 32 bits."""
 
 
 class Outcome(enum.IntEnum):
@@ -71,7 +76,7 @@ class Outcome(enum.IntEnum):
 
 
 class CallError(Exception):
-    """No response: which way it failed, what happened, what to do, what went over the wire until then."""
+    """No response: which way it failed, what happened, what to do, and what came until then."""
 
     def __init__(self, outcome: Outcome, what: str, remedy: str = "") -> None:
         super().__init__(what)
@@ -79,6 +84,9 @@ class CallError(Exception):
         self.what = what
         self.remedy = remedy
         self.records: list[str] = []
+        self.stderr = b""
+        self.app_status: int | None = None
+        """These three are as in a Result."""
 
 
 @dataclass
@@ -171,10 +179,15 @@ def call(
     """
     result = Result()
     try:
-        prepared = _prepare(
-            target, method, path, list(fields), content, list(environment), script_name, script_filename,
-            root, time.monotonic() + timeout_s,
-        )  # fmt: skip
+        if not 0 < timeout_s <= LONGEST_S:
+            raise CallError(Outcome.USAGE, f"{timeout_s:g} s is no time to wait", f"above 0, and {LONGEST_S:,} at most")
+        try:
+            prepared = _prepare(
+                target, method, path, list(fields), content, list(environment), script_name, script_filename,
+                root, time.monotonic() + timeout_s,
+            )  # fmt: skip
+        except UnicodeEncodeError as error:
+            raise CallError(Outcome.USAGE, f"{error.object!r} cannot be sent: it is no text") from None
         try:
             _SPEAK[prepared.interface](prepared, result)
         except RemoteProtocolError as error:
@@ -183,7 +196,7 @@ def call(
             ) from None
         return result
     except CallError as error:
-        error.records = result.records
+        error.records, error.stderr, error.app_status = result.records, result.stderr, result.app_status
         raise
 
 
@@ -195,6 +208,12 @@ def _prepare(
     environment: list[tuple[bytes, bytes]], script_name: str | None, script_filename: str | None,
     root: str | None, deadline: float,
 ) -> Call:  # fmt: skip
+    for given in (text, script_name, script_filename, root):
+        if given and "\0" in given:
+            raise CallError(Outcome.USAGE, f"{given!r} has a NUL in it")
+    for name, value in environment:
+        if not name or b"=" in name or b"\0" in name + value:
+            raise CallError(Outcome.USAGE, f"{name!r} = {value!r} is no meta-variable")
     interface, address, host, in_target = _parse_target(text)
     if path is not None and in_target:
         raise CallError(Outcome.USAGE, f"two paths: {in_target} in the target, and {path}")
@@ -204,9 +223,9 @@ def _prepare(
         raw = encode_path(os.fsencode(script_name)) + os.fsencode(path or "")
     else:
         raw = os.fsencode(path or in_target or "/")
-    given = {name.lower() for name, _ in fields}
+    names = {name.lower() for name, _ in fields}
     defaults = [(b"Host", host.encode()), (b"User-Agent", SOFTWARE), (b"Accept", b"*/*")]
-    fields = [line for line in defaults if line[0].lower() not in given] + fields
+    fields = [line for line in defaults if line[0].lower() not in names] + fields
     host_value = next(value for name, value in fields if name.lower() == b"host")
     try:
         parsed = parse(method.encode(), raw)
@@ -233,16 +252,21 @@ def _parse_target(text: str) -> tuple[str, Address, str, str]:
     if interface == "cgi":
         return interface, Address(path=os.path.abspath(rest)), "localhost", ""
     if kind:
-        return interface, Address(path=rest.removeprefix("//")), "localhost", ""
+        socket_path = rest.removeprefix("//")
+        if len(os.fsencode(socket_path)) > UNIX_PATH_BYTES:
+            raise CallError(Outcome.USAGE, f"the path of a unix socket has {UNIX_PATH_BYTES} octets at most")
+        return interface, Address(path=socket_path), "localhost", ""
     try:
         parts = urlsplit(text)
         port = parts.port or (80 if interface == "http" else 0)
-    except ValueError as error:
+        host = (parts.hostname or "").encode("idna").decode()
+    except ValueError as error:  # UnicodeError, too: "a..b" has an empty label
         raise CallError(Outcome.USAGE, f"{text!r}: {error}") from None
-    if not parts.hostname or not port:
+    if not host or not port:
         raise CallError(Outcome.USAGE, f"{text!r} has no host and port", f"like {interface}://127.0.0.1:9000/")
     query = f"?{parts.query}" if "?" in text else ""
-    return interface, Address(parts.hostname, port), parts.netloc, parts.path + query
+    authority = f"[{host}]" if ":" in host else host
+    return interface, Address(host, port), authority + (f":{parts.port}" if parts.port else ""), parts.path + query
 
 
 def _place(path: bytes, script_name: str | None, script_filename: str | None, root: str | None) -> Place:
@@ -435,15 +459,27 @@ def _cgi(call: Call, result: Result) -> None:
     with process:
         try:
             stdout, result.stderr = process.communicate(call.content, call.deadline - time.monotonic())
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+        except BaseException as error:  # Ctrl-C, too: it does not reach a session of its own
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            result.stderr = error.stderr or b""
             raise CallError(
                 Outcome.TIMEOUT, f"{script} did not end in time; it was killed", "--timeout gives it longer"
             ) from None
-    result.app_status = process.returncode
-    result.records.append(f"< {len(stdout)} octets, exit code {process.returncode}")
-    result.take(reader.receive(stdout) if stdout else ())
-    result.take(reader.receive_eof())
+    result.app_status = code = process.returncode
+    result.records.append(f"< {len(stdout)} octets, exit code {code}")
+    ended = f"{script} {exit_in_words(code)}"
+    if code < 0:  # whatever it has printed, there is no telling whether it is all
+        raise CallError(Outcome.PROTOCOL, ended)
+    try:
+        result.take(reader.receive(stdout) if stdout else ())
+        result.take(reader.receive_eof())
+    except RemoteProtocolError as error:
+        raise CallError(
+            Outcome.PROTOCOL, f"{ended}: {error.detail}", "a response is header fields, an empty line, content"
+        ) from None
 
 
 _SPEAK: dict[str, Callable[[Call, Result], None]] = {

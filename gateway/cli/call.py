@@ -87,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
     except CallError as error:
         if args.verbose:
             _show(error.records)
+        _print_stderr(error.stderr)
         remedy = f"\n  {error.remedy}" if error.remedy else ""
         print(f"gateway call: {error.what}{remedy}", file=sys.stderr)
         return error.outcome
@@ -134,9 +135,13 @@ def _show(lines: list[str]) -> None:
         print(line, file=sys.stderr)
 
 
-def _print(result: Result, args: argparse.Namespace, *, quiet: bool) -> None:
-    for line in result.stderr.splitlines():
+def _print_stderr(stderr: bytes) -> None:
+    for line in stderr.splitlines():
         print(f"stderr: {_text(line)}", file=sys.stderr)
+
+
+def _print(result: Result, args: argparse.Namespace, *, quiet: bool) -> None:
+    _print_stderr(result.stderr)
     if result.app_status:
         print(f"exit status: {result.app_status}", file=sys.stderr)
     out = sys.stdout.buffer

@@ -25,7 +25,7 @@ import sample_apps
 from gateway.cli import call as command
 from gateway.client import CallError, Outcome, call
 from protocols.fastcgi_records import END_REQUEST, STDERR, STDOUT, ProtocolStatus, encode_pair, record
-from tests.conftest import needs
+from tests.conftest import eventually, needs
 
 SAMPLES = Path(sample_apps.__path__[0])
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
@@ -240,6 +240,7 @@ def test_records_are_told_even_where_the_call_fails() -> None:
         error = failure(f"fastcgi://{address}/")
     assert error.records[0] == "> BEGIN_REQUEST id 1, 8 octets, padding 0"
     assert error.records[-1] == "< STDERR id 1, 2 octets, padding 6"
+    assert error.stderr == b"oh"
 
 
 def test_without_a_file_the_whole_path_is_path_info() -> None:
@@ -365,6 +366,48 @@ def test_exit_status_of_a_script_is_told(script: Callable[[str], str], capfd: py
     assert capfd.readouterr() == ("hi\n", "exit status: 3\n")
 
 
+def test_what_a_failing_script_says_is_told(script: Callable[[str], str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert gateway_call(script("echo no such table >&2; exit 3\n")) == Outcome.PROTOCOL
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "stderr: no such table\n" in err
+    assert "script.sh exited with code 3: it printed nothing\n" in err
+    assert "spoken" not in err
+
+
+def test_script_that_was_killed_inside_its_response(script: Callable[[str], str]) -> None:
+    error = failure(script("echo Content-Type: x/y; echo; echo part; echo why >&2; kill -KILL $$\n"))
+    assert (error.outcome, error.stderr, error.app_status) == (Outcome.PROTOCOL, b"why\n", -9)
+    assert "was ended by SIGKILL" in error.what
+
+
+def test_what_a_slow_script_says_is_told(script: Callable[[str], str], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "never")  # nobody opens its other end
+    error = failure(script(f"echo waiting for a lock >&2; read line <{tmp_path}/never\n"), timeout_s=2.0)
+    assert (error.outcome, error.stderr) == (Outcome.TIMEOUT, b"waiting for a lock\n")
+
+
+def test_ctrl_c_ends_the_script_and_all_it_started(tmp_path: Path) -> None:
+    """The caller gets SIGINT from the script itself, once its child is there."""
+    path = tmp_path / "script.sh"
+    path.write_text(f"#!/bin/sh\nsleep 1000 & echo $! $$ >{tmp_path}/pids\nkill -INT $PPID\nwait\n")
+    path.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "call", f"cgi:{path}", "--timeout", "50"], cwd=SAMPLES.parent,
+        capture_output=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 130
+    for pid in (tmp_path / "pids").read_text().split():
+        eventually(lambda pid=pid: not Path("/proc", pid).exists() or "Z" in stat_of(pid), f"the end of {pid}")
+
+
+def stat_of(pid: str) -> str:
+    try:
+        return Path("/proc", pid, "stat").read_text().split()[2]
+    except OSError:
+        return "Z"
+
+
 def test_script_that_does_not_end_is_killed_with_its_children(script: Callable[[str], str]) -> None:
     error = failure(script("sleep 1000 & wait\n"), timeout_s=0.2)  # returns only once the pipes are closed
     assert error.outcome is Outcome.TIMEOUT
@@ -418,6 +461,15 @@ def test_silence_is_a_timeout(tmp_path: Path) -> None:
     "argv",
     [
         ["nonsense"],
+        ["http://a..b/"],
+        ["http://" + "x" * 64 + "/"],
+        ["http://127.0.0.1:1/", "--timeout", "nan"],
+        ["http://127.0.0.1:1/", "--timeout", "inf"],
+        ["http://127.0.0.1:1/", "--timeout", "1e30"],
+        ["http://127.0.0.1:1/", "--timeout", "0"],
+        ["http://127.0.0.1:1/", "-X", "\udcff\ud800"],
+        ["cgi:/bin/true", "-e", "A=\ud800"],
+        ["scgi+unix:///" + "x" * 200],
         ["https://127.0.0.1/"],
         ["fastcgi://127.0.0.1/"],
         ["fastcgi://127.0.0.1:x/"],
@@ -437,6 +489,40 @@ def test_wrong_call_is_told_before_anything_is_sent(argv: list[str], capfd: pyte
     out, err = capfd.readouterr()
     assert out == ""
     assert err.startswith("gateway call: ")
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        ("cgi:/bin/true", {"environment": [(b"A", b"\0")]}),
+        ("cgi:/bin/true", {"environment": [(b"A\0", b"b")]}),
+        ("cgi:/bin/true", {"environment": [(b"A=B", b"c")]}),
+        ("scgi://127.0.0.1:1/", {"environment": [(b"", b"c")]}),
+        ("cgi:/bin/tr\0ue", {}),
+        ("cgi:/bin/true", {"script_filename": "a\0b"}),
+        ("cgi:/bin/true", {"root": "a\0b"}),
+        ("http+unix:///a\0b", {}),
+        ("http://127.0.0.1:1/", {"method": "\ud800"}),
+        ("http://127.0.0.1:1/\ud800", {}),
+        ("http://127.0.0.1:1/", {"timeout_s": float("nan")}),
+        ("http://127.0.0.1:1/", {"timeout_s": -1}),
+    ],
+)
+def test_any_wrong_call_of_the_function_is_a_call_error(target: str, options: dict[str, object]) -> None:
+    assert failure(target, **options).outcome is Outcome.USAGE
+
+
+def test_name_of_another_alphabet_is_sent_as_the_resolver_asks_for_it() -> None:
+    assert b"Host: xn--bcher-kva.invalid:81\r\n" in sent_for("http://b\u00fccher.invalid:81/")
+    assert b"Host: [::1]:81\r\n" in sent_for("http://[::1]:81/")
+    assert b"Host: a.invalid\r\n" in sent_for("http://user:secret@a.invalid/")
+
+
+def sent_for(target: str) -> bytes:
+    """The Host that a target stands for, as a line."""
+    from gateway.client import _parse_target
+
+    return b"Host: " + _parse_target(target)[2].encode() + b"\r\n"
 
 
 def test_head_and_content_go_where_the_flags_say(
