@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import pwd
+import shlex
 import socket
 import stat
 import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from gateway.config import Config, ConfigError, Kind, Route, load_config
+from gateway.config import App, Config, ConfigError, Kind, Route, load_config
+from gateway.config_files import Fault, directory_fault, log_directory_fault, program_fault
 from gateway.ends import Address
 from protocols.target import encode_path, parse
 
@@ -65,7 +68,7 @@ def rows(config: Config) -> Iterator[tuple[str, str, str, str, str]]:
 def target(route: Route, config: Config) -> str:
     if route.app is not None:
         app = config.apps[route.app]
-        return f"app {app.name}: {app.workers} x {os.fsdecode(app.command[0])}"
+        return f"app {app.name}: {app.workers} x {shlex.join(map(os.fsdecode, app.command))}"
     if route.addresses:
         return " ".join(map(str, route.addresses))
     return os.fsdecode(route.script or route.root or b"")
@@ -109,6 +112,13 @@ def warnings(config: Config) -> Iterator[Warning]:
         )
     for number, route in enumerate(config.routes, 1):
         yield from _route_warnings(number, route, config)
+    for app in config.apps.values():
+        yield from _app_warnings(app, config)
+    user = config.server.user
+    for key, log in (("access", config.log.access), ("error", config.log.error)):
+        if user is not None and log is not None and log not in ("-", "syslog"):
+            for fault in _faults(log_directory_fault(log, user)):
+                yield Warning("warning", f"log.{key}: {fault}: else no new log can be begun when this one was renamed")
     if config.file is not None:
         file = os.path.realpath(os.fsencode(config.file))
         for path in _sent_at(file, config):
@@ -120,9 +130,13 @@ def _route_warnings(number: int, route: Route, config: Config) -> Iterator[Warni
     first = next((r for r in config.routes if r is not route and r.number < route.number and _takes_all(r, route)), None)
     if first is not None:
         yield Warning("warning", f"{where} is never reached: routes[{first.number + 1}] takes all its paths")
-    for writable in _writable(route):
-        path = os.fsdecode(writable)
-        yield Warning("warning", f"{where}: everybody may write to {path} and so run programs here: chmod o-w {path}")
+    for level, told in _writable(route):
+        yield Warning(level, f"{where}: {told}")
+    if config.server.user is not None:
+        root = directory_fault(os.fsdecode(route.root), config.server.user) if route.root is not None else None
+        script = program_fault(os.fsdecode(route.script), config.server.user) if route.script is not None else None
+        for fault in _faults(root, script):
+            yield Warning("warning", f"{where}: {fault}")
     sources = route.script
     if route.interface != "static" and route.root is not None and route.match.kind is not Kind.SUFFIX:
         sources = route.root
@@ -139,6 +153,28 @@ def _route_warnings(number: int, route: Route, config: Config) -> Iterator[Warni
         yield Warning("note", f"{where}: passwords that clients send are passed to the worker (authorization = true)")
 
 
+def _app_warnings(app: App, config: Config) -> Iterator[Warning]:
+    where, user = f"apps.{app.name}", config.server.user
+    if not any(route.app == app.name for route in config.routes):
+        yield Warning("warning", f"{where}: no route uses it, so it is not started")
+        return
+    for fault in _faults(program_fault(os.fsdecode(app.command[0]), app.user or user)):
+        yield Warning("warning", f"{where}: {fault}")
+    if app.user is None or app.user == user:
+        return
+    where += f".user = {app.user!r}"
+    if user is not None:
+        yield Warning("warning", f"{where}: the gateway is {user!r} by then and will not start: remove one of the two users")
+    elif os.geteuid() not in (0, pwd.getpwnam(app.user).pw_uid):
+        yield Warning("note", f"{where}: only a gateway that root starts can run it so")
+
+
+def _faults(*faults: Fault | None) -> Iterator[str]:
+    for fault in faults:
+        if fault is not None:
+            yield f"{fault.problem}: {fault.remedy}" if fault.remedy else fault.problem
+
+
 def _shown(sources: bytes, config: Config) -> bool:
     """Whether static routes may send what lies there at all."""
     from gateway.routing import Programs
@@ -147,19 +183,25 @@ def _shown(sources: bytes, config: Config) -> bool:
     return not Programs(config.routes).hold(real + b"/x" if os.path.isdir(real) else real, 0o644)
 
 
-def _writable(route: Route) -> Iterator[bytes]:
+def _writable(route: Route) -> Iterator[Warning]:
     """What a route runs, or the directory it lies in, where everybody may change it."""
     if route.interface != "cgi":
         return
-    names = (route.root,) if route.root is not None else (route.script, os.path.dirname(route.script or b"/"))
-    for name in names:
-        if name is not None and os.stat(name).st_mode & stat.S_IWOTH:
-            yield name
+    names = [route.root] if route.root is not None else [route.script or b"/", os.path.dirname(route.script or b"/")]
     if route.root is not None:
-        with os.scandir(route.root) as entries:
-            for entry in entries:
-                if entry.is_file() and entry.stat().st_mode & stat.S_IWOTH:
-                    yield entry.path
+        try:
+            names += [os.path.join(route.root, name) for name in os.listdir(route.root)]
+        except PermissionError:
+            told = f"{os.fsdecode(route.root)} may not be read, so who may write to the scripts in it is not known"
+            yield Warning("note", told)
+    for name in names:
+        try:
+            mode = os.stat(name).st_mode
+        except OSError:  # a link to nothing, or to where we may not look
+            continue
+        if mode & stat.S_IWOTH and (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            path = os.fsdecode(name)
+            yield Warning("warning", f"everybody may write to {path} and so run programs here: chmod o-w {path}")
 
 
 def _takes_all(first: Route, second: Route) -> bool:
