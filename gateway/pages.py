@@ -6,7 +6,7 @@ Must never know: causes, routes, workers. Next: `site.py`, which sends them.
 
 from __future__ import annotations
 
-from http import HTTPStatus
+from protocols.status import reason
 
 _ADVICE = {
     400: "The request could not be understood.",
@@ -14,7 +14,6 @@ _ADVICE = {
     404: "There is nothing at this address.",
     405: "This address does not answer this kind of request.",
     408: "The request took too long to arrive.",
-    411: "The length of the content has to be told.",
     413: "What was sent is too large.",
     414: "The address is too long.",
     416: "The range asked for lies outside the file.",
@@ -30,16 +29,9 @@ _ADVICE = {
 }
 
 
-def reason(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
-
-
 def error_page(status: int, exchange_id: bytes) -> bytes:
     """A whole HTML document, UTF-8. The id is made of safe characters (site.new_exchange_id)."""
-    phrase = reason(status)
+    phrase = reason(status) or "Unknown"
     advice = _ADVICE.get(status, phrase + ".")
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{status} {phrase}</title>'

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable
-from http import HTTPStatus
 from typing import Final, TypeAlias
 
 from protocols.chunked import ChunkedReader
@@ -27,6 +26,7 @@ from protocols.message import (
     Request,
     Response,
 )
+from protocols.status import reason as reason_of
 from protocols.target import Place, Target, parse
 
 Sink: TypeAlias = Callable[[bytes, bytes], object]
@@ -390,7 +390,7 @@ def encode_head(status: int, reason: bytes, fields: FieldLines) -> bytes:
     Raises LocalProtocolError for CR, LF or NUL inside a line.
     """
     if not reason:
-        reason = HTTPStatus(status).phrase.encode() if status in HTTPStatus._value2member_map_ else b""
+        reason = reason_of(status).encode()
     lines = [b"Status: %d %b" % (status, reason), *(b"%b: %b" % line for line in fields)]
     head = b"\r\n".join(lines)
     if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1 or b"\0" in head:

@@ -7,13 +7,13 @@ Must never know: sockets, routes, where the fields came from. Next: `http1.py`, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from http import HTTPStatus
 
 from protocols import http1_grammar as grammar
 from protocols.http1_framing import CODING, CONNECTION, DATE, LENGTH, SERVER, ContentWriter, Framing, marks
 from protocols.message import FieldLine, FieldLines, LocalProtocolError, Response
+from protocols.status import REASONS
 
-_STATUS_LINES = {int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_STATUS_LINES = {status: f"HTTP/1.1 {status} {phrase}\r\n".encode() for status, phrase in REASONS.items()}
 _WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
