@@ -202,8 +202,6 @@ class EventDriver:
             self.tell(end, end.lost, error, self.turn.now)
             return
         try:
-            if family != socket.AF_UNIX:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = sock.connect_ex(address.path or (address.host, address.port))
         except OSError as error:
             self._refuse(end, sock, error)
@@ -211,9 +209,12 @@ class EventDriver:
         if code and code != errno.EINPROGRESS:  # EAGAIN: a unix socket whose backlog is full
             self._refuse(end, sock, OSError(code, os.strerror(code)))
             return
-        wire = DescriptorWire(self, end, sock.detach(), reads=True, is_socket=True)
-        self.tell(end, end.connected, self.turn.now)
-        wire.flush()
+        wire = DescriptorWire(
+            self, end, sock.fileno(), reads=True, sock=sock, connecting=code != 0, delays=family != socket.AF_UNIX
+        )
+        if not code:
+            self.tell(end, end.connected, self.turn.now)
+        wire.flush()  # while it connects, too: on a fast network it mostly has by now
 
     def _refuse(self, end: End, sock: _socket.socket, error: OSError) -> None:
         sock.close()
@@ -222,7 +223,7 @@ class EventDriver:
     async def _create_connection(self, order: Open) -> None:
         end, address = order.end, order.address
         try:
-            await self.loop.create_connection(lambda: StreamWire(self, end), address.host, address.port)
+            await self.loop.create_connection(lambda: StreamWire(self, end, opened=True), address.host, address.port)
         except OSError as error:
             if self._opening.pop(end, None) is not None:
                 self.turn.now = self.loop.time()

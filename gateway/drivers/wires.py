@@ -6,6 +6,7 @@ Must never know: HTTP, routes, workers. Next: `event.py`, the driver that settle
 
 from __future__ import annotations
 
+import _socket
 import asyncio
 import errno
 import os
@@ -27,6 +28,9 @@ LINGER_S = 2.0
 """How long octets are read and dropped after a refusal, so that the client can read our answer."""
 SENDFILE_BYTES = 1 << 20
 _RESET = struct.pack("ii", 1, 0)
+_ANSWERED = (errno.EPIPE, errno.ECONNRESET)
+"""What a write meets where the peer has closed: without its end of file (ECONNRESET), or after it (EPIPE; for a
+unix socket in either case, and reading tells which)."""
 
 
 def _name(transport: Any, which: str) -> SocketName:
@@ -37,11 +41,13 @@ def _name(transport: Any, which: str) -> SocketName:
 class StreamWire(asyncio.Protocol):
     """A socket that lives long: the loop's own transport moves its octets."""
 
-    __slots__ = ("blocked", "driver", "end", "reading", "slices", "transport", "_half")
+    __slots__ = ("blocked", "driver", "end", "opened", "reading", "slices", "transport", "_half")
 
-    def __init__(self, driver: EventDriver, end: End) -> None:
+    def __init__(self, driver: EventDriver, end: End, *, opened: bool = False) -> None:
         self.driver = driver
         self.end = end
+        self.opened = opened
+        """Whether it leads to a worker, by an order; else a client opened it."""
         self.transport: Any = None
         self.reading = True
         self.blocked = False
@@ -81,11 +87,25 @@ class StreamWire(asyncio.Protocol):
         driver.wires.discard(self)
         if self.slices is not None:
             self.slices.drop()
-        if self.end.wire is self:
-            self.end.wire = None
+        end = self.end
+        if end.wire is self:
             now = driver.turn.now = driver.loop.time()
-            driver.tell(self.end, self.end.lost, error if isinstance(error, OSError) else None, now)
+            reason = error if isinstance(error, OSError) else None
+            if reason is None or not self.opened or end.closing is not OPEN or not self._read_on(reason):
+                end.wire = None
+                driver.tell(end, end.lost, reason, now)
             driver.settle()
+
+    def _read_on(self, error: OSError) -> bool:
+        """What broke may be our writing only: a worker that answers early and closes resets the connection
+        behind its answer (SEMANTICS 63), and a loop that writes first tells us before it has read that."""
+        theirs = self.transport.get_extra_info("socket")
+        try:
+            sock = _socket.socket(theirs.family, theirs.type, theirs.proto, os.dup(theirs.fileno()))
+        except OSError:
+            return False
+        DescriptorWire(self.driver, self.end, sock.fileno(), reads=True, sock=sock, broken=error).read_first()
+        return True
 
     def pause_writing(self) -> None:
         self.blocked = True
@@ -247,7 +267,9 @@ class FileSender:
 class DescriptorWire:
     """A pipe, or a socket that lives for one request: non-blocking reads and writes by ourselves."""
 
-    __slots__ = ("descriptor", "driver", "end", "is_socket", "pending", "reads", "watched")
+    __slots__ = (
+        "begun", "broken", "connecting", "delays", "descriptor", "driver", "end", "pending", "reads", "sock", "watched",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -256,13 +278,25 @@ class DescriptorWire:
         descriptor: int,
         *,
         reads: bool,
-        is_socket: bool = False,
+        sock: _socket.socket | None = None,
+        connecting: bool = False,
+        delays: bool = False,
+        broken: OSError | None = None,
     ) -> None:
         self.driver = driver
         self.end = end
         self.descriptor = descriptor
         self.reads = reads
-        self.is_socket = is_socket
+        self.sock = sock
+        """The socket whose descriptor it is, None for a pipe."""
+        self.connecting = connecting
+        """True until the first thing succeeds that only a socket can do that is connected."""
+        self.delays = delays
+        """Whether small writes may wait for an acknowledgement (Nagle's algorithm). The first never does, and for
+        most connections it is the only one: TCP_NODELAY is set before the second."""
+        self.begun = False
+        self.broken = broken
+        """Why nothing more can be written, although there may be something to be read."""
         self.watched = 0
         self.pending: list[memoryview] = []
         driver.wires.add(self)
@@ -272,20 +306,38 @@ class DescriptorWire:
         """Called by the poller: it can be read or written, or the other side is gone."""
         driver = self.driver
         driver.turn.now = driver.loop.time()
-        if self.watched & READABLE and events & ~WRITABLE:
-            self._read()
-        if self.watched & WRITABLE and events & ~READABLE:
-            self.end.touch()
+        if self.connecting and events & ~(READABLE | WRITABLE):
+            self._read()  # which tells why it can't be connected
+        else:
+            if self.connecting:
+                self._stands()
+            if self.watched & READABLE and events & ~WRITABLE:
+                self._read()
+            if self.watched & WRITABLE and events & ~READABLE:
+                self.end.touch()
         driver.settle()
+
+    def _stands(self) -> None:
+        self.connecting = False
+        self.driver.tell(self.end, self.end.connected, self.driver.turn.now)
+
+    def read_first(self) -> None:
+        """Read what is here, if it is wanted; whatever is left is waited for once the turn is settled."""
+        if self.end.wants_data:
+            self._read()
+        if self.descriptor >= 0:
+            self.end.touch()
 
     def _read(self) -> None:
         driver, end = self.driver, self.end
         try:
             octets = os.read(self.descriptor, READ_BYTES)
+            if self.connecting:
+                self._stands()
             if octets:
                 driver.tell(end, end.received, octets, driver.turn.now)
                 # a worker that closes after its answer mostly has done so by now
-                if not self.is_socket or len(octets) == READ_BYTES or self.descriptor < 0 or not end.wants_data:
+                if self.sock is None or len(octets) == READ_BYTES or self.descriptor < 0 or not end.wants_data:
                     return
                 octets = os.read(self.descriptor, READ_BYTES)
                 if octets:
@@ -296,6 +348,10 @@ class DescriptorWire:
         except OSError as error:
             self.gone(error)
             return
+        broken = self.broken
+        if broken is not None and broken.errno != errno.EPIPE:  # a reset is told once, to whoever was first
+            self.gone(broken)
+            return
         self.reads = False
         driver.tell(end, end.received_eof, driver.turn.now)
         end.touch()
@@ -304,7 +360,9 @@ class DescriptorWire:
         """Have the poller watch for what is wanted now."""
         if self.descriptor < 0:
             return
-        wanted = (READABLE if self.reads and self.end.wants_data else 0) | (WRITABLE if self.pending else 0)
+        wanted = READABLE if self.reads and self.end.wants_data else 0
+        if self.pending or self.connecting:
+            wanted |= WRITABLE
         if wanted != self.watched:
             self.watched = wanted
             if wanted:
@@ -323,44 +381,56 @@ class DescriptorWire:
         if self.pending:
             if not end.held:
                 driver.tell(end, end.unsent, sum(map(len, self.pending)), driver.turn.now)
-        else:
-            if end.closing is not OPEN:
-                self.gone(None)
-                return
-            if end.held or end.wants_room:
-                end.wants_room = False
-                driver.tell(end, end.unsent, 0, driver.turn.now)
+        elif end.closing is not OPEN:
+            self.gone(None)
+            return
+        elif self.broken is not None:
+            if not end.held:  # nobody takes it: no more is to come
+                driver.tell(end, end.unsent, 1, driver.turn.now)
+        elif (end.held or end.wants_room) and not self.connecting:
+            end.wants_room = False
+            driver.tell(end, end.unsent, 0, driver.turn.now)
         self._watch()
 
     def _write(self) -> bool:
         """Write what the end has ready, and what was left before; False if the stream is gone."""
         out, pending = self.end.outgoing(), self.pending
+        if self.broken is not None:
+            return True
         try:
+            if self.delays and self.begun:
+                self.delays = False
+                assert self.sock is not None
+                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if len(out) == 1 and not pending:
                 piece = out[0]
                 assert type(piece) is bytes
                 written = os.write(self.descriptor, piece)
-                if written == len(piece):
-                    return True
-                pending.append(memoryview(piece)[written:])
-                return True
-            pending += [memoryview(piece) for piece in out if type(piece) is bytes]
-            while pending:
-                written = os.writev(self.descriptor, pending[:64])
-                while pending and written >= len(pending[0]):
-                    written -= len(pending.pop(0))
-                if written:
-                    pending[0] = pending[0][written:]
-        except BlockingIOError:
+                if written < len(piece):
+                    pending.append(memoryview(piece)[written:])
+            else:
+                pending += [memoryview(piece) for piece in out if type(piece) is bytes]
+                while pending:
+                    written = os.writev(self.descriptor, pending[:64])
+                    while pending and written >= len(pending[0]):
+                        written -= len(pending.pop(0))
+                    if written:
+                        pending[0] = pending[0][written:]
+        except BlockingIOError:  # a socket that is still connecting says so, too
             if not pending:
                 pending += [memoryview(piece) for piece in out if type(piece) is bytes]
+            return True
         except OSError as error:
-            if self.is_socket and self.reads and error.errno in (errno.EPIPE, errno.ECONNRESET):
-                # the peer may have answered before it stopped reading: what it said must be read
-                pending.clear()
-                return True
-            self.gone(error)
-            return False
+            if self.sock is None or not self.reads or self.connecting or error.errno not in _ANSWERED:
+                self.gone(error)
+                return False
+            # the peer may have answered before it stopped reading: what it said must be read
+            self.broken = error
+            pending.clear()
+            return True
+        self.begun = True
+        if self.connecting:
+            self._stands()
         return True
 
     def gone(self, error: OSError | None) -> None:
@@ -371,7 +441,10 @@ class DescriptorWire:
         if self.watched:
             driver.poller.forget(self.descriptor)
             self.watched = 0
-        os.close(self.descriptor)
+        if self.sock is not None:
+            self.sock.close()
+        else:
+            os.close(self.descriptor)
         self.descriptor = -1
         self.pending.clear()
         driver.wires.discard(self)

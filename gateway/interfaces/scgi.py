@@ -7,13 +7,15 @@ Must never know: the front. Next: `protocols/scgi.py` for the netstring.
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError, Retry
 from gateway.upstreams.connection import Connection
 from gateway.upstreams.pool import Down, Member, Pool
 from gateway.variables import Variables
-from protocols.cgi import ScriptResponseReader
+from protocols.cgi import ScriptEvent, ScriptResponseReader
 from protocols.message import RemoteProtocolError
 from protocols.scgi import encode_pair, encode_request
 
@@ -116,12 +118,31 @@ class ScgiConnection(Connection["Exchange"]):
         except RemoteProtocolError as error:
             self.fail(self._rubbish(error) if self.proven else self.broken_off())
             return
+        self._complete(exchange, events)
+        self.finish(keep=False)
+
+    def lost(self, error: OSError | None, now: float) -> None:
+        """A worker that closes with content unread resets the connection behind its answer (RFC 1122 4.2.2.13):
+        where there was content, a reset is an end of file, and the answer stands if it is whole (63)."""
+        exchange = self.exchange
+        if (
+            exchange is not None and self.proven and error is not None and error.errno == errno.ECONNRESET
+            and exchange.content_length
+        ):  # fmt: skip
+            try:
+                events = self.reader.receive_eof()
+            except RemoteProtocolError:
+                pass
+            else:
+                self._complete(exchange, events)
+        super().lost(error, now)
+
+    def _complete(self, exchange: Exchange, events: Sequence[ScriptEvent]) -> None:
         if self.reader.overrun:
             self.interface.site.report_overrun(exchange)
         self.exchange = None
         exchange.call = None
         exchange.take(events)
-        self.finish(keep=False)
 
     # ------------------------------------------------------------------ words
 

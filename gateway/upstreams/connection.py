@@ -16,10 +16,6 @@ from gateway.errors import GatewayError, Retry
 if TYPE_CHECKING:
     from gateway.upstreams.pool import Member, Pool
 
-_NOT_CONNECTED: Final = frozenset(
-    (errno.ECONNREFUSED, errno.ENOENT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EACCES,
-     errno.EAGAIN, errno.EPERM, errno.EADDRNOTAVAIL, errno.ENOTSOCK, errno.EMFILE, errno.ENFILE)
-)  # fmt: skip
 _REMEDIES: Final = {
     errno.ECONNREFUSED: "nobody listens there: start the worker, or correct the address",
     errno.ENOENT: "the socket does not exist: start the worker, or correct the address",
@@ -127,8 +123,6 @@ class Connection(End, Generic[Exchanged]):
     def lost(self, error: OSError | None, now: float) -> None:
         exchange, self.exchange = self.exchange, None
         opened, self.open = self.open, False
-        if error is not None and error.errno in _NOT_CONNECTED and not self.proven:
-            opened = False
         self.pool.gone(self, None if opened else error)
         if exchange is None:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -126,6 +127,8 @@ class Kit:
         await end.told_of("connected")
         worker, _ = await self.loop.run_in_executor(None, listener.accept)
         listener.close()
+        if address.path:
+            os.unlink(address.path)
         self.peers.append(worker)
         return end, worker
 

@@ -160,7 +160,8 @@ def test_one_of_two_addresses_is_down(gateway: Any, scripted: Any, tmp_path: Pat
     one.wait_for_log("cannot connect to")
 
 
-def test_a_connection_that_is_not_accepted_in_time(gateway: Any) -> None:
+@pytest.mark.parametrize("interface", ["http", "fastcgi", "scgi"])
+def test_a_connection_that_is_not_accepted_in_time(gateway: Any, interface: str) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -170,9 +171,11 @@ def test_a_connection_that_is_not_accepted_in_time(gateway: Any) -> None:
             filler.connect_ex(listener.getsockname())
         port = listener.getsockname()[1]
         one = gateway(
-            f'[[routes]]\npath = "/"\ninterface = "http"\naddress = "127.0.0.1:{port}"\ntimeouts = {{ connect = "300ms" }}\n'
+            f'[[routes]]\npath = "/"\ninterface = "{interface}"\naddress = "127.0.0.1:{port}"\n'
+            'timeouts = { connect = "300ms" }\n'
         )
-        assert requests.get(one.url, timeout=20).status_code == 504
+        assert requests.post(one.url, data="x", timeout=20).status_code == 504
+        one.wait_for_log("504 connect-timeout")
         for filler in fillers:
             filler.close()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from protocols.message import Content, EndOfMessage
@@ -87,6 +89,25 @@ def test_an_early_answer_reaches_the_client(scgi: Talk) -> None:
     assert scgi.client.answer().content == b"second"
 
 
+@pytest.mark.parametrize("sent", [b"hello", b"helloworld"])
+def test_an_early_answer_may_end_with_a_reset(scgi: Talk, sent: bytes) -> None:
+    """A kernel resets where content was left unread, whether or not we had sent all of it (RFC 1122 4.2.2.13)."""
+    scgi.client >> b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n" + sent
+    scgi.worker >> HEAD + b"early" >> LOST
+    answer = scgi.client.answer()
+    assert (answer.content, answer.complete) == (b"early", True)
+    assert scgi.pool.members[0].open == 0
+
+
+@pytest.mark.parametrize("half", [b"Content-Ty", b"Status: 200\nContent-Length: 9\n\nearly"])
+def test_an_early_answer_that_is_not_whole_is_none(scgi: Talk, half: bytes) -> None:
+    scgi.client >> b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello"
+    scgi.worker >> half >> LOST
+    answer = scgi.client.answer()
+    assert (answer.status, answer.complete) in ((502, True), (200, False))
+    assert len(scgi.workers) == 1
+
+
 def test_a_status_line_is_tolerated(scgi: Talk) -> None:
     scgi.client.get()
     scgi.worker >> b"HTTP/1.1 404 Gone\r\nContent-Length: 2\r\n\r\nno" >> EOF
@@ -138,6 +159,31 @@ def test_a_post_is_sent_again_if_nobody_listened(scgi: Talk) -> None:
     scgi.refuse()
     scgi.accept()
     assert asked(scgi.worker)[1] == b"content"
+
+
+@pytest.mark.parametrize("code", [errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ECONNRESET])
+def test_a_post_is_not_sent_again_once_it_may_have_arrived(scgi: Talk, code: int) -> None:
+    """The network went away after the connection stood: what has arrived nobody knows."""
+    scgi.client.post("/", b"content")
+    wire = scgi.worker.wire
+    assert wire is not None
+    wire.gone(OSError(code, errno.errorcode[code]))
+    scgi.settle()
+    assert scgi.client.answer().status == 502
+    assert len(scgi.workers) == 1
+
+
+def test_a_connection_that_is_not_accepted_in_time_is_another_try(talk: Talks) -> None:
+    one = talk(route("scgi", connect_s=1.0, response_s=9.0))
+    one.connects = False
+    one.client.post("/", b"content")
+    one.wait(1.25)
+    assert len(one.opens) == 1
+    one.accept()
+    assert asked(one.worker)[1] == b"content"
+    one.worker >> HEAD + b"hello" >> EOF
+    assert one.client.answer().content == b"hello"
+    assert "connect-timeout" in one.log.text
 
 
 def test_a_client_that_leaves_ends_the_connection(scgi: Talk) -> None:
