@@ -10,12 +10,14 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
-from gateway.ends import Close, End
+from gateway.ends import OPEN, Close, End
 from gateway.errors import GatewayError, Retry
 
 if TYPE_CHECKING:
     from gateway.upstreams.pool import Member, Pool
 
+FLUSH_S: Final = 5.0
+"""How long a worker has to take what is left when its connection is closed: of content that it did not want."""
 _REMEDIES: Final = {
     errno.ECONNREFUSED: "nobody listens there: start the worker, or correct the address",
     errno.ENOENT: "the socket does not exist: start the worker, or correct the address",
@@ -83,6 +85,12 @@ class Connection(End, Generic[Exchanged]):
         self.exchange = None
         self.close(Close.ABORT)
 
+    def close(self, how: Close) -> None:
+        """As of any end; but what a worker does not take of what is left to be said is not kept for ever."""
+        if how is Close.FLUSH and self.closing is OPEN:
+            self.deadline = self.turn.now + FLUSH_S
+        super().close(how)
+
     # ------------------------------------------------------------------ from the driver
 
     def connected(self, now: float) -> None:
@@ -96,7 +104,10 @@ class Connection(End, Generic[Exchanged]):
             self.exchange.pump()
 
     def expired(self, now: float) -> None:
-        """Connecting took too long, or nobody used it for a while."""
+        """Connecting took too long, nobody used it for a while, or it can't even be closed."""
+        if self.closing is not OPEN:
+            self.close(Close.ABORT)
+            return
         if self.exchange is None:
             self.pool.retire(self)
             return

@@ -54,6 +54,26 @@ def test_a_clogged_peer_is_told_and_nothing_is_lost(kit: Kit, kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_what_a_clogged_peer_never_takes_is_dropped_when_the_end_gives_up(kit: Kit, kind: str) -> None:
+    async def talk() -> None:
+        end, _peer = await kit.stream(kind)
+        for _ in range(40):
+            end.send(b"x" * 250_000)
+        kit.driver.settle()
+        await end.told_of("unsent some")
+        end.close(Close.FLUSH)
+        kit.driver.settle()
+        end.deadline = kit.loop.time()
+        await end.told_of("expired")
+        assert "lost" not in end.told
+        end.close(Close.ABORT)
+        kit.driver.settle()
+        await end.told_of("lost")
+
+    kit.run(talk())
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_end_that_wants_room_is_told_without_ever_being_clogged(kit: Kit, kind: str) -> None:
     async def talk() -> None:
         end, _peer = await kit.stream(kind)

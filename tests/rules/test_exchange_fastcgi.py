@@ -118,6 +118,17 @@ def test_an_abort_in_the_middle_of_content_ends_the_connection(talk: Talks) -> N
     worker(one) << [*request(1, "POST /a", None), "STDIN 1 hello", "ABORT_REQUEST 1", "CLOSED"]
 
 
+def test_an_abort_that_the_worker_does_not_read_ends_the_connection_after_a_while(talk: Talks) -> None:
+    one = talk(route("fastcgi", request_buffering=False))
+    one.client >> b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+    one.worker.room = 10
+    one.client >> b"x" * 50_000
+    one.client >> LOST
+    one.wait(6)
+    assert one.worker.got[-1] is LOST
+    assert one.pool.members[0].open == 0
+
+
 def test_a_client_that_leaves_while_the_connection_is_being_made(fastcgi: Talk) -> None:
     fastcgi.connects = False
     fastcgi.client.get()

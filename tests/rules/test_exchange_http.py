@@ -220,6 +220,21 @@ def test_an_early_answer_reaches_the_client(talk: Talks) -> None:
     assert one.client.answer().content == b"hello"
 
 
+def test_a_server_that_answers_early_and_reads_no_more_is_left(talk: Talks) -> None:
+    one = talk(route("http", request_buffering=False))
+    one.client >> b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+    one.worker.room = 10
+    one.client >> b"x" * 50_000
+    one.worker >> b"HTTP/1.1 413 Too Much\r\nContent-Length: 0\r\n\r\n"
+    assert one.client.answer().status == 413
+    for _ in range(6):
+        if one.worker.wire is not None:
+            one.worker >> b"and it goes on talking"
+        one.wait(1)
+    assert one.worker.got[-1] is LOST
+    assert one.pool.members[0].open == 0
+
+
 def test_an_idle_connection_that_the_server_closes_is_forgotten(http: Talk) -> None:
     http.client.get()
     http.worker >> OK >> EOF
