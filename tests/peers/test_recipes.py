@@ -1,0 +1,176 @@
+"""docs/recipes.md: what it says works, with the programs that it names; paths are put in place of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import xmlrpc.client
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+import sample_apps
+from tests.conftest import eventually, needs
+
+RECIPES = Path(__file__).resolve().parents[2] / "docs" / "recipes.md"
+PHP = """<?php header("Content-Type: application/json");
+echo json_encode(array_map(fn($name) => $_SERVER[$name], ["SCRIPT_NAME", "PATH_INFO", "REQUEST_URI", "DOCUMENT_ROOT"]));
+"""
+MAP = """MAP EXTENT -1 -1 1 1 SIZE 9 9 IMAGETYPE PNG
+LAYER NAME "p" TYPE POINT STATUS DEFAULT FEATURE POINTS 0 0 END END CLASS STYLE COLOR 255 0 0 END END END END
+"""
+
+
+def recipe(heading: str, **replaced: object) -> str:
+    """The TOML under a heading, with other texts in place of some; each of these has to be there."""
+    section = RECIPES.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    text = "\n".join(re.findall(r"```toml\n(.*?)```", section, re.DOTALL))
+    for old, new in replaced.items():
+        assert old in text
+        text = text.replace(old, str(new))
+    return text
+
+
+def large(program: str) -> str:
+    """A program that brings much with it, and so is not among those that .ci/install-peers installs."""
+    path = shutil.which(program)
+    if path is None:
+        pytest.skip(f"{program} is not installed")
+    return path
+
+
+def stop_at_once(one: Any) -> None:
+    """The first of two SIGTERM: workers that do not heed it, or late, are not waited for at the second."""
+    one.process.send_signal(signal.SIGTERM)
+
+    def refuses() -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(one.address) != 0
+
+    eventually(refuses, "the end of listening")
+
+
+@pytest.fixture
+def srv(directories: Any) -> Path:
+    directory: Path = directories("srv")
+    return directory
+
+
+def get(one: Any, path: str) -> requests.Response:
+    return requests.get(one.url + path, timeout=20)
+
+
+def test_php_front_controller(gateway: Any, srv: Path) -> None:
+    program = needs(Path(max(glob("/usr/sbin/php-fpm*") or ["php-fpm"])).name)
+    public = srv / "site" / "public"
+    (public / "assets").mkdir(parents=True)
+    (public / "index.php").write_text(PHP)
+    (public / "upload.php").write_text("<?php echo 'run';")
+    (public / "assets" / "a.css").write_text("a{}")
+    (public / "robots.txt").write_text("all")
+    as_root = os.geteuid() == 0
+    (srv / "fpm.conf").write_text(
+        f"[global]\nerror_log={srv}/fpm.log\ndaemonize=no\n[www]\nlisten={srv}/fpm.sock\npm=static\npm.max_children=1\n"
+        + "user=root\ngroup=root\n" * as_root
+    )
+    with subprocess.Popen([program, *["-R"] * as_root, "-y", srv / "fpm.conf"], stderr=subprocess.DEVNULL) as fpm:
+        try:
+            eventually((srv / "fpm.sock").exists, "the start of php-fpm")
+            replaced = {"/run/php/php8.2-fpm.sock": srv / "fpm.sock", "/srv/site": srv / "site"}
+            one = gateway(recipe("PHP front controller", **replaced))
+            for path in ("/", "/blog/2026?a=1", "/upload.php", "/index.php"):
+                told = ["/index.php", path.partition("?")[0], path, str(public)]
+                assert get(one, path).json() == told
+            assert get(one, "/assets/a.css").text == "a{}"
+            assert get(one, "/assets/none.css").status_code == 404
+            assert get(one, "/robots.txt").text == "all"
+        finally:
+            fpm.terminate()
+
+
+def test_git(gateway: Any, srv: Path) -> None:
+    """A push is refused until the repository allows it."""
+    git = needs("git")
+    environment = {
+        **os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_TERMINAL_PROMPT": "0",
+        "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b",
+    }  # fmt: skip
+
+    def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([git, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
+
+    bare = srv / "git" / "project.git"
+    bare.mkdir(parents=True)
+    run("init", "-q", "--bare", "-b", "main", cwd=bare)
+    backend = run("--exec-path", cwd=srv).stdout.strip() + "/git-http-backend"
+    one = gateway(recipe("git over CGI", **{"/usr/lib/git-core/git-http-backend": backend, "/srv/git": srv / "git"}))
+    assert run("clone", "-q", f"{one.url}/git/project.git", "first", cwd=srv).returncode == 0
+    first = srv / "first"
+    run("checkout", "-q", "-b", "main", cwd=first)
+    run("commit", "-q", "--allow-empty", "-m", "one", cwd=first)
+    assert "403" in run("push", "-q", "origin", "main", cwd=first).stderr
+    run("config", "http.receivepack", "true", cwd=bare)
+    assert run("push", "-q", "origin", "main", cwd=first).returncode == 0
+
+
+def test_rtorrent(gateway: Any, srv: Path) -> None:
+    program = large("rtorrent")
+    settings = f"system.daemon.set=true,network.scgi.open_local={srv}/rpc.sock,dht.mode.set=disable,network.port_open.set=no"
+    with subprocess.Popen(
+        [program, "-n", "-o", settings], env={"HOME": str(srv), "PATH": os.environ["PATH"], "TERM": "dumb"},
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        try:
+            eventually((srv / "rpc.sock").exists, "the start of rtorrent")
+            one = gateway(recipe("rtorrent over SCGI", **{"/run/rtorrent/rpc.sock": srv / "rpc.sock"}))
+            with xmlrpc.client.ServerProxy(one.url + "/RPC2") as remote:
+                assert re.match(r"[0-9.]+$", str(remote.system.client_version()))
+        finally:
+            process.kill()
+
+
+def test_flup(gateway: Any, srv: Path) -> None:
+    (srv / "wiki.py").write_text(
+        "from flup.server.fcgi import WSGIServer\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [('Content-Type', 'text/plain')])\n"
+        "    return [environ['PATH_INFO'].encode()]\n"
+        "WSGIServer(application).run()\n"
+    )
+    one = gateway(recipe("flup (Python)", **{"/srv/wiki/venv/bin/python": sys.executable, "/srv/wiki": srv}))
+    assert get(one, "/wiki/a/b").text == "/a/b"
+    stop_at_once(one)
+
+
+def test_perl(gateway: Any) -> None:
+    if subprocess.run([needs("perl"), "-MFCGI", "-e", "1"], capture_output=True).returncode:
+        needs("the Perl module FCGI")
+    one = gateway(recipe("Perl with the module FCGI", **{"/srv/perl": sample_apps.__path__[0]}))
+    assert get(one, "/perl/x").text.startswith("Hello from Perl: request 1 of process ")
+
+
+def test_mapserver(gateway: Any, srv: Path) -> None:
+    program = large("mapserv")
+    (srv / "world.map").write_text(MAP)
+    (srv / "mapserver.conf").write_text(f'CONFIG ENV MS_MAP_PATTERN "." END MAPS WORLD "{srv}/world.map" END END\n')
+    heading = "MapServer, and what else is CGI and FastCGI in one program"
+    one = gateway(recipe(heading, **{"/usr/lib/cgi-bin/mapserv": program, "/srv/maps": srv}))
+    for path in ("/maps", "/maps-cgi"):
+        response = get(one, f"{path}?map=WORLD&mode=map")
+        assert response.headers["Content-Type"] == "image/png"
+        assert response.content.startswith(b"\x89PNG")
+    stop_at_once(one)
+
+
+def test_every_recipe_is_tested() -> None:
+    headings = re.findall(r"^## (.*)$", RECIPES.read_text(), re.MULTILINE)
+    tests = Path(__file__).read_text()
+    assert [heading for heading in headings if f'"{heading}"' not in tests] == []
