@@ -147,7 +147,7 @@ class Server:
         self.listeners.clear()
         self.sockets.clear()
 
-    def _connection(self) -> asyncio.Protocol:
+    def _connection(self) -> Any:
         return self.driver.serve(Http1Front(self.site))
 
     def _interface(self, route: Route, apps: dict[str, Address], programs: Programs) -> Interface:

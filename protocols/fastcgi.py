@@ -13,6 +13,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from protocols.fastcgi_events import (
     Abort,
@@ -64,8 +65,8 @@ from protocols.fastcgi_records import (  # fmt: skip
 )
 from protocols.message import LocalProtocolError, RemoteProtocolError
 
-_STATUSES = tuple(ProtocolStatus)
-JOIN_BYTES = 4096
+_STATUSES: Final = tuple(ProtocolStatus)
+JOIN_BYTES: Final = 4096
 """Pieces of STDOUT below this are copied into one event; larger ones are cheaper as events of their own."""
 
 # ---------------------------------------------------------------------- the gateway's side
@@ -79,7 +80,9 @@ class _Sending(enum.Enum):
     ABORTED = "aborted"
 
 
-_SENDING_STDIN, _SENDING_NOTHING, _ABORTED = _Sending
+_SENDING_STDIN: Final = _Sending.STDIN
+_SENDING_NOTHING: Final = _Sending.NOTHING
+_ABORTED: Final = _Sending.ABORTED
 
 
 class GatewayConnection:

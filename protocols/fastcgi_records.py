@@ -11,17 +11,18 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from struct import Struct
+from typing import Final
 
 from protocols.message import RemoteProtocolError
 
 # ---------------------------------------------------------------------- constants (FastCGI 8)
 
-VERSION_1 = 1
-KEEP_CONN = 1
+VERSION_1: Final = 1
+KEEP_CONN: Final = 1
 """The flag of BEGIN_REQUEST that leaves closing to the gateway (5.1)."""
-MAX_CONTENT_BYTES = 65_535
+MAX_CONTENT_BYTES: Final = 65_535
 """What the 16-bit contentLength of a record can say (3.3)."""
-LIMIT_NAMES = (b"FCGI_MAX_CONNS", b"FCGI_MAX_REQS", b"FCGI_MPXS_CONNS")
+LIMIT_NAMES: Final = (b"FCGI_MAX_CONNS", b"FCGI_MAX_REQS", b"FCGI_MPXS_CONNS")
 """What the standard lets a gateway ask for (4.1)."""
 
 
@@ -59,13 +60,22 @@ class ProtocolStatus(enum.IntEnum):
 
 
 # Plain ints: comparing with a module's global is several times cheaper than with an enum's member.
-BEGIN_REQUEST, ABORT_REQUEST, END_REQUEST, PARAMS, STDIN, STDOUT, STDERR, DATA = range(1, 9)
-GET_VALUES, GET_VALUES_RESULT, UNKNOWN_TYPE = range(9, 12)
+BEGIN_REQUEST: Final = 1
+ABORT_REQUEST: Final = 2
+END_REQUEST: Final = 3
+PARAMS: Final = 4
+STDIN: Final = 5
+STDOUT: Final = 6
+STDERR: Final = 7
+DATA: Final = 8
+GET_VALUES: Final = 9
+GET_VALUES_RESULT: Final = 10
+UNKNOWN_TYPE: Final = 11
 
 # ---------------------------------------------------------------------- name-value pairs (3.4)
 
-LONG = Struct(">I")
-_LENGTHS = tuple(bytes((length,)) for length in range(128))
+LONG: Final = Struct(">I")
+_LENGTHS: Final = tuple(bytes((length,)) for length in range(128))
 
 
 def encode_pair(name: bytes, value: bytes) -> bytes:
@@ -110,14 +120,14 @@ def decode_pairs(octets: bytes) -> list[tuple[bytes, bytes]]:
 
 # ---------------------------------------------------------------------- records (3.3)
 
-HEADER = Struct(">BBHHBx")
+HEADER: Final = Struct(">BBHHBx")
 """version, type, request id, content length, padding length."""
-_header_at = HEADER.unpack_from
-PAIR_OF_HEADERS = Struct(">BBHHBxBBHHBx")
-BEGIN = Struct(">BBHHBxHB5xBBHHBx")  # a BEGIN_REQUEST record, and the header of the first PARAMS
-END = Struct(">BBHHBxBBHHBxIB3x")  # an empty STDOUT, and an END_REQUEST record
-PADDING = tuple(bytes(length) for length in range(8))
-_FULL = MAX_CONTENT_BYTES & ~7  # long streams are cut where no padding is needed
+_header_at: Final = HEADER.unpack_from
+PAIR_OF_HEADERS: Final = Struct(">BBHHBxBBHHBx")
+BEGIN: Final = Struct(">BBHHBxHB5xBBHHBx")  # a BEGIN_REQUEST record, and the header of the first PARAMS
+END: Final = Struct(">BBHHBxBBHHBxIB3x")  # an empty STDOUT, and an END_REQUEST record
+PADDING: Final = tuple(bytes(length) for length in range(8))
+_FULL: Final = MAX_CONTENT_BYTES & ~7  # long streams are cut where no padding is needed
 
 
 def record(kind: int, request_id: int, content: bytes) -> bytes:

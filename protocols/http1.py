@@ -9,7 +9,7 @@ Next: `http1_head.py` and `http1_grammar.py` for heads, `http1_framing.py` and `
 from __future__ import annotations
 
 import enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from protocols import http1_grammar as grammar
 from protocols.chunked import ChunkedReader
@@ -38,7 +38,7 @@ from protocols.message import (
     Response,
 )
 
-__all__ = [
+__all__: Final = [
     "ChunkedReader",
     "HeadLimits",
     "Reading",
@@ -51,12 +51,12 @@ __all__ = [
     "tokeniser",
 ]
 
-MEANINGS = 256
+MEANINGS: Final = 256
 """So many status-lines are remembered with one header section."""
 
-_valid_host = Memo(lambda value: grammar.HOST.fullmatch(value) is not None)
-_SLASH = ord("/")
-_AFTER_A_BREACH = "nothing is read after a broken rule"
+_valid_host: Final = Memo(lambda value: grammar.HOST.fullmatch(value) is not None)
+_SLASH: Final = ord("/")
+_AFTER_A_BREACH: Final = "nothing is read after a broken rule"
 
 
 class Reading(enum.Enum):
@@ -68,7 +68,10 @@ class Reading(enum.Enum):
     BROKEN = "broken"  # nothing further on this stream can be believed
 
 
-_HEAD, _CONTENT, _DONE, _BROKEN = Reading
+_HEAD: Final = Reading.HEAD
+_CONTENT: Final = Reading.CONTENT
+_DONE: Final = Reading.DONE
+_BROKEN: Final = Reading.BROKEN
 
 
 # ---------------------------------------------------------------------- server role: reading requests

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from protocols import http1_grammar as grammar
 from protocols.chunked import ChunkedReader, encode_chunk, encode_last_chunk
@@ -28,14 +28,21 @@ from protocols.message import (
     RemoteProtocolError,
 )
 
-HOST, LENGTH, CODING, CONNECTION, EXPECT, UPGRADE, DATE, SERVER = range(1, 9)
-_MARKS = {
+HOST: Final = 1
+LENGTH: Final = 2
+CODING: Final = 3
+CONNECTION: Final = 4
+EXPECT: Final = 5
+UPGRADE: Final = 6
+DATE: Final = 7
+SERVER: Final = 8
+_MARKS: Final = {
     b"host": HOST, b"content-length": LENGTH, b"transfer-encoding": CODING,
     b"connection": CONNECTION, b"expect": EXPECT, b"upgrade": UPGRADE, b"date": DATE, b"server": SERVER,
 }  # fmt: skip
-marks = Memo(lambda name: _MARKS.get(name.lower(), 0))
+marks: Final = Memo(lambda name: _MARKS.get(name.lower(), 0))
 """Field name, in any case -> one of the numbers above, 0 for all others."""
-_options = Memo(lambda value: frozenset(tokens(value)))
+_options: Final = Memo(lambda value: frozenset(tokens(value)))
 _NO_OPTIONS: frozenset[bytes] = frozenset()
 
 
@@ -82,7 +89,7 @@ class Section:
     """What `http1.py` made of it, by the version of the message."""
 
 
-SECTION_BYTES = 1024
+SECTION_BYTES: Final = 1024
 """Sections up to this are remembered: those of one client, or of one worker, are the same for request
 after request."""
 
@@ -197,6 +204,12 @@ class Framing(enum.Enum):
     RAW = "until the connection closes"
 
 
+_NONE: Final = Framing.NONE
+_LENGTH: Final = Framing.LENGTH
+_CHUNKED: Final = Framing.CHUNKED
+_RAW: Final = Framing.RAW
+
+
 class ContentWriter:
     """Puts content into its framing."""
 
@@ -213,7 +226,7 @@ class ContentWriter:
 
     def content(self, octets: bytes) -> list[bytes]:
         """The pieces to write, in order. Raises LocalProtocolError as `count` does."""
-        if self.framing is Framing.CHUNKED:
+        if self.framing is _CHUNKED:
             return encode_chunk(octets)
         return [octets] if self.count(len(octets)) and octets else []
 
@@ -223,15 +236,15 @@ class ContentWriter:
         Raises LocalProtocolError for more than were declared, or where they would need framing.
         """
         framing = self.framing
-        if framing is Framing.LENGTH:
+        if framing is _LENGTH:
             assert self.remaining is not None
             self.remaining -= length
             if self.remaining < 0:
                 raise LocalProtocolError(f"{-self.remaining} octets of content more than were declared")
             return True
-        if framing is Framing.RAW:
+        if framing is _RAW:
             return True
-        if framing is Framing.NONE:
+        if framing is _NONE:
             return False
         what = "content before the head" if framing is None else "content that needs to be put into chunks"
         raise LocalProtocolError(what)
@@ -242,7 +255,7 @@ class ContentWriter:
         Raises LocalProtocolError for less content than was declared.
         """
         framing, self.framing = self.framing, None
-        if framing is Framing.CHUNKED:
+        if framing is _CHUNKED:
             return encode_last_chunk(trailers)
         if framing is None:
             raise LocalProtocolError("the end of a message before its head")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from protocols import http1_grammar as grammar
 from protocols.message import RemoteProtocolError
@@ -38,8 +38,8 @@ class HeadShape:
     """So many empty lines are skipped before it."""
 
 
-REQUEST = HeadShape(grammar.REQUEST_HEAD, grammar.REQUEST_LINE, 414, empty_lines=2)  # RFC 9112 2.2
-RESPONSE = HeadShape(grammar.RESPONSE_HEAD, grammar.STATUS_LINE, 431, empty_lines=0)
+REQUEST: Final = HeadShape(grammar.REQUEST_HEAD, grammar.REQUEST_LINE, 414, empty_lines=2)  # RFC 9112 2.2
+RESPONSE: Final = HeadShape(grammar.RESPONSE_HEAD, grammar.STATUS_LINE, 431, empty_lines=0)
 
 
 class HeadBuffer:

@@ -7,14 +7,15 @@ Must never know: sockets, routes, where the fields came from. Next: `http1.py`, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from protocols import http1_grammar as grammar
 from protocols.http1_framing import CODING, CONNECTION, DATE, LENGTH, SERVER, ContentWriter, Framing, marks
 from protocols.message import FieldLine, FieldLines, LocalProtocolError, Response
 from protocols.status import REASONS
 
-_STATUS_LINES = {status: f"HTTP/1.1 {status} {phrase}\r\n".encode() for status, phrase in REASONS.items()}
-_WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
+_STATUS_LINES: Final = {status: f"HTTP/1.1 {status} {phrase}\r\n".encode() for status, phrase in REASONS.items()}
+_WITH_CONTENT: Final = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
 def _status_line(response: Response) -> bytes:

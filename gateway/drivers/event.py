@@ -18,15 +18,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gateway.drivers.poller import READABLE, Poller
 from gateway.drivers.wires import DescriptorWire, StreamWire
 from gateway.ends import OPEN, Child, Close, End, Kill, Launch, Open, Resume, SocketName, Spawn, Turn
 
-LAUNCHERS = 4
+LAUNCHERS: Final = 4
 """Threads that start processes, so that the loop does not wait for an exec."""
-SWEEP_S = 0.25
+SWEEP_S: Final = 0.25
 """Deadlines are looked at this often: they are coarse on purpose, and cost nothing per request."""
 
 
@@ -223,7 +223,8 @@ class EventDriver:
     async def _create_connection(self, order: Open) -> None:
         end, address = order.end, order.address
         try:
-            await self.loop.create_connection(lambda: StreamWire(self, end, opened=True), address.host, address.port)
+            connect: Any = self.loop.create_connection
+            await connect(lambda: StreamWire(self, end, opened=True), address.host, address.port)
         except OSError as error:
             if self._opening.pop(end, None) is not None:
                 self.turn.now = self.loop.time()

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable
+from typing import Final
 
-READABLE = select.EPOLLIN
-WRITABLE = select.EPOLLOUT
+READABLE: Final = select.EPOLLIN
+WRITABLE: Final = select.EPOLLOUT
 
 
 class Poller:

@@ -7,12 +7,11 @@ Must never know: HTTP, routes, workers. Next: `event.py`, the driver that settle
 from __future__ import annotations
 
 import _socket
-import asyncio
 import errno
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.drivers.poller import READABLE, WRITABLE
 from gateway.ends import OPEN, Close, End, FileSlice, Outgoing, SocketName
@@ -20,15 +19,15 @@ from gateway.ends import OPEN, Close, End, FileSlice, Outgoing, SocketName
 if TYPE_CHECKING:
     from gateway.drivers.event import EventDriver
 
-HIGH_WATER = 64 * 1024
-JOIN_BYTES = 16 * 1024
+HIGH_WATER: Final = 64 * 1024
+JOIN_BYTES: Final = 16 * 1024
 """Content up to this is copied behind its head, to be one write."""
-READ_BYTES = 64 * 1024
-LINGER_S = 2.0
+READ_BYTES: Final = 64 * 1024
+LINGER_S: Final = 2.0
 """How long octets are read and dropped after a refusal, so that the client can read our answer."""
-SENDFILE_BYTES = 1 << 20
-_RESET = struct.pack("ii", 1, 0)
-_ANSWERED = (errno.EPIPE, errno.ECONNRESET)
+SENDFILE_BYTES: Final = 1 << 20
+_RESET: Final = struct.pack("ii", 1, 0)
+_ANSWERED: Final = (errno.EPIPE, errno.ECONNRESET)
 """What a write meets where the peer has closed: without its end of file (ECONNRESET), or after it (EPIPE; for a
 unix socket in either case, and reading tells which)."""
 
@@ -38,8 +37,9 @@ def _name(transport: Any, which: str) -> SocketName:
     return (name[0], name[1]) if isinstance(name, tuple) else ("", 0)
 
 
-class StreamWire(asyncio.Protocol):
-    """A socket that lives long: the loop's own transport moves its octets."""
+class StreamWire:
+    """A socket that lives long: the loop's own transport moves its octets (an asyncio.Protocol in all but its base,
+    for which the compiler would make it slower)."""
 
     __slots__ = ("blocked", "driver", "end", "opened", "reading", "slices", "transport", "_half")
 

@@ -8,7 +8,7 @@ Must never know: the front. Next: `protocols/fastcgi.py` for the records.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.ends import OPEN, Close, End, Open
 from gateway.errors import GatewayError, Retry
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from gateway.exchange import Exchange
     from gateway.site import Site
 
-IDLE_S = 5.0
+IDLE_S: Final = 5.0
 """Short: a worker that serves one connection at a time is pinned while we keep one (iipsrv#203)."""
-ABORT_GRACE_S = 2.0
+ABORT_GRACE_S: Final = 2.0
 """How long after ABORT_REQUEST the worker has for its END_REQUEST before the connection is closed."""
-PROBE_S = 2.0
+PROBE_S: Final = 2.0
 """How long a worker has to answer FCGI_GET_VALUES before it counts as one that cannot."""
 
 

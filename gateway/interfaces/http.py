@@ -9,7 +9,7 @@ Must never know: the front, the router's tables. Next: `protocols/http1.py` for 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.errors import GatewayError, Retry
 from gateway.exchange import TUNNEL
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
     from gateway.exchange import Exchange
     from gateway.site import Site
 
-IDLE_S = 30.0
+IDLE_S: Final = 30.0
 """How long an unused connection is kept: below the usual keep-alive of origin servers."""
 
-_OURS = frozenset(
+_OURS: Final = frozenset(
     (b"host", b"content-length", b"expect", b"forwarded", b"x-forwarded-for", b"x-forwarded-proto",
      b"x-forwarded-host", b"x-request-id", b"proxy", b"upgrade")
 )  # fmt: skip
 """Request fields that are ours to write, or that end here (Expect is answered by us)."""
 _TE_TRAILERS: FieldLine = (b"TE", b"trailers")
-FORWARDS = 255
+FORWARDS: Final = 255
 """The greatest Max-Forwards that we pass on (RFC 9110 7.6.2 leaves it to each intermediary)."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -37,14 +36,6 @@ def recipe(heading: str, **replaced: object) -> str:
         assert old in text
         text = text.replace(old, str(new))
     return text
-
-
-def large(program: str) -> str:
-    """A program that brings much with it, and so is not among those that .ci/install-peers installs."""
-    path = shutil.which(program)
-    if path is None:
-        pytest.skip(f"{program} is not installed")
-    return path
 
 
 def stop_at_once(one: Any) -> None:
@@ -122,7 +113,7 @@ def test_git(gateway: Any, srv: Path) -> None:
 
 
 def test_rtorrent(gateway: Any, srv: Path) -> None:
-    program = large("rtorrent")
+    program = needs("rtorrent")
     settings = f"system.daemon.set=true,network.scgi.open_local={srv}/rpc.sock,dht.mode.set=disable,network.port_open.set=no"
     with subprocess.Popen(
         [program, "-n", "-o", settings], env={"HOME": str(srv), "PATH": os.environ["PATH"], "TERM": "dumb"},
@@ -158,7 +149,7 @@ def test_perl(gateway: Any) -> None:
 
 
 def test_mapserver(gateway: Any, srv: Path) -> None:
-    program = large("mapserv")
+    program = needs("mapserv")
     (srv / "world.map").write_text(MAP)
     (srv / "mapserver.conf").write_text(f'CONFIG ENV MS_MAP_PATTERN "." END MAPS WORLD "{srv}/world.map" END END\n')
     heading = "MapServer, and what else is CGI and FastCGI in one program"
