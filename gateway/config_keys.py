@@ -367,7 +367,7 @@ ROUTE = (
     Key("strip_prefix", boolean, False, "whether the upstream sees the path without `path`", ("http",), example="false"),
     Key("host", upstream_host, "client", 'Host that the upstream sees: "client", "upstream", or a name', ("http",),
         example='"client"'),
-    Key("websocket", boolean, True, "whether Upgrade is passed", ("http",), example="true"),
+    Key("websocket", boolean, True, "whether an upgrade to WebSocket is passed; no other is", ("http",), example="true"),
     Key("balance", choice("least-outstanding", "round-robin"), "least-outstanding",
         "how one of several addresses is chosen", ("fastcgi", "scgi", "http"), example='"least-outstanding"'),
     Key("health", None, None, "", ("fastcgi", "scgi", "http"), later=_LATER),

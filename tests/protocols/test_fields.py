@@ -29,6 +29,7 @@ from protocols.fields import (
     parse_http_date,
     parse_range,
     tokens,
+    trailers_onward,
 )
 from protocols.message import FieldLine, RemoteProtocolError
 
@@ -90,6 +91,12 @@ def test_te_may_stay_for_trailers_only() -> None:
     assert forwardable(fields) == [(b"A", b"b")]
     assert forwardable(fields, keep_te_trailers=True) == [(b"A", b"b"), (b"TE", b"trailers")]
     assert forwardable([(b"TE", b"gzip")], keep_te_trailers=True) == []
+
+
+def test_trailers_that_would_frame_route_or_authenticate_go_no_further() -> None:
+    assert trailers_onward([(b"Host", b"x"), (b"DIGEST", b"y"), (b"te", b"trailers"), (b"Set-Cookie", b"a=b")]) == [
+        (b"DIGEST", b"y")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,14 @@ def test_content_that_was_kept_has_a_length_and_so_no_trailers(http: Talk) -> No
     assert http.worker.take().endswith(b"Content-Length: 5\r\n\r\nhello")
 
 
+def test_what_may_not_come_after_the_content_of_a_response_is_dropped(http: Talk) -> None:
+    http.client.get()
+    http.worker >> b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    http.client.take()
+    http.worker >> b"0\r\nSet-Cookie: a=b\r\nDigest: x\r\nConnection: close\r\n\r\n"
+    http.client << b"0\r\nDigest: x\r\n\r\n"
+
+
 # ---------------------------------------------------------------------- Max-Forwards and TRACE (RFC 9110 7.6.2, 9.3.8)
 
 
