@@ -6,7 +6,7 @@ Must never know: the wire format; it is given as a function of one pair. Next: `
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
 from protocols.cgi import connection_variables, field_variables, request_variables, route_variables
@@ -28,13 +28,22 @@ EXCHANGE_ID: Final = b"EXCHANGE_ID"
 class Variables:
     """Encodes the meta-variables of one route."""
 
-    def __init__(self, route: Route, software: bytes, encode: Callable[[bytes, bytes], bytes]) -> None:
+    def __init__(
+        self,
+        route: Route,
+        software: bytes,
+        encode: Callable[[bytes, bytes], bytes],
+        *,
+        ours: Collection[bytes] = (),
+    ) -> None:
+        """`ours`: names that the wire format writes itself, and that never come from here."""
         self.encode = encode
         self.authorization = route.authorization
-        self.overridden = frozenset(name for name, _ in route.environment)
+        environment = [pair for pair in route.environment if pair[0] not in ours]
+        self.overridden = frozenset([*ours, *(name for name, _ in environment)])
         parts: list[bytes] = []
         route_variables(
-            self._sink(parts), software=software, document_root=route.root or b"", environment=route.environment
+            self._sink(parts), software=software, document_root=route.root or b"", environment=environment
         )
         self._route_part = b"".join(parts)
         self._peers: dict[Peer, bytes] = {}

@@ -52,6 +52,11 @@ def encode_request(pairs: bytes, content_length: int) -> bytes:
     if b"CONTENT_LENGTH" in unique or b"SCGI" in unique:
         kept = zip(names, flat[1::2])
         pairs = b"".join([encode_pair(name, value) for name, value in kept if name not in (b"CONTENT_LENGTH", b"SCGI")])
+    return head_of(pairs, content_length)
+
+
+def head_of(pairs: bytes, content_length: int) -> bytes:
+    """The same of pairs that are known to be right: no name twice, and neither CONTENT_LENGTH nor SCGI."""
     first = b"CONTENT_LENGTH\0%d\0SCGI\x001\0" % content_length
     return b"%d:%b%b," % (len(first) + len(pairs), first, pairs)
 

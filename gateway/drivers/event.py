@@ -53,6 +53,7 @@ class Reaper(Protocol):
     """Learns how processes end, and ends them."""
 
     def watch(self, pid: int, callback: Callable[[int], None]) -> None: ...
+    def runs(self, pid: int) -> bool: ...
     def reap(self) -> None: ...
     def kill_group(self, pid: int, signal_number: int) -> bool: ...
 
@@ -80,6 +81,8 @@ class EventDriver:
         """Called at every sweep with the loop's clock and the wall clock."""
         self._to_launch: queue.SimpleQueue[Spawn | None] = queue.SimpleQueue()
         self._launchers: list[threading.Thread] = []
+        self.launching = 0
+        """Processes that are being started: until their exec they have a duplicate of each of our descriptors."""
         self._opening: dict[End, asyncio.Task[None]] = {}
         self._settling = False
         turn.now = loop.time()
@@ -252,6 +255,7 @@ class EventDriver:
             thread = threading.Thread(target=self._launch_all, name="launch", daemon=True)
             self._launchers.append(thread)
             thread.start()
+        self.launching += 1
         self._to_launch.put(order)
 
     def _launch_all(self) -> None:
@@ -275,6 +279,7 @@ class EventDriver:
 
     def _launched(self, order: Spawn, launched: Launched | OSError) -> None:
         now = self.turn.now = self.loop.time()
+        self.launching -= 1
         child: Child = order.child
         ends = (order.stdin, order.stdout, order.stderr)
         if isinstance(launched, OSError):
@@ -286,7 +291,8 @@ class EventDriver:
             return
         for end, descriptor in zip(ends, (launched.stdin_fd, launched.stdout_fd, launched.stderr_fd), strict=True):
             if end is not None and descriptor is not None:
-                DescriptorWire(self, end, descriptor, reads=end is not order.stdin)
+                pid = launched.pid if end is order.stdout else 0
+                DescriptorWire(self, end, descriptor, reads=end is not order.stdin, pid=pid)
 
         def exited(code: int) -> None:
             self.turn.now = self.loop.time()
@@ -300,12 +306,18 @@ class EventDriver:
             child.started(launched.pid, now)
         except Exception as defect:
             self.guard(None, defect)
-        self._watch(launched.pid)
+        if order.stdout is None:
+            self._watch(launched.pid)
         self.reaper.watch(launched.pid, exited)
         for end in ends:
             if end is not None:
                 end.touch()
         self.settle()
+
+    def silent(self, pid: int) -> None:
+        """The stdout of a process has ended: mostly since it has, and then nothing need be watched at all."""
+        if self.reaper.runs(pid):
+            self._watch(pid)
 
     def _watch(self, pid: int) -> None:
         """Wake up when the process ends: by its own descriptor, as signals belong to the whole program."""

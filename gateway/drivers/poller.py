@@ -14,6 +14,9 @@ from typing import Final
 
 READABLE: Final = select.EPOLLIN
 WRITABLE: Final = select.EPOLLOUT
+HUNG_UP: Final = select.EPOLLRDHUP
+"""The peer of a socket has ended its side."""
+CLOSED: Final = select.EPOLLHUP | select.EPOLLERR
 
 
 class Poller:
@@ -33,13 +36,13 @@ class Poller:
             self._epoll.register(descriptor, events)
         self._callbacks[descriptor] = callback
 
-    def forget(self, descriptor: int) -> None:
+    def forget(self, descriptor: int, *, closing: bool = False) -> None:
         """Watch it no longer; to be called before it is closed.
 
-        Closing alone would take it out only once nobody has a duplicate, and a child has one of each
-        descriptor until its exec: such a ghost would wake the loop again and again.
+        `closing`: it is closed now, and nobody has a duplicate, so that the kernel takes it out by itself. (A child
+        has one of each descriptor until its exec: such a ghost would wake the loop again and again.)
         """
-        if self._callbacks.pop(descriptor, None) is not None:
+        if self._callbacks.pop(descriptor, None) is not None and not closing:
             self._epoll.unregister(descriptor)
 
     def _ready(self) -> None:

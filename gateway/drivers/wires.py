@@ -13,7 +13,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.drivers.poller import READABLE, WRITABLE
+from gateway.drivers.poller import CLOSED, HUNG_UP, READABLE, WRITABLE
 from gateway.ends import OPEN, Close, End, FileSlice, Outgoing, SocketName
 
 if TYPE_CHECKING:
@@ -268,7 +268,8 @@ class DescriptorWire:
     """A pipe, or a socket that lives for one request: non-blocking reads and writes by ourselves."""
 
     __slots__ = (
-        "begun", "broken", "connecting", "delays", "descriptor", "driver", "end", "pending", "reads", "sock", "watched",
+        "begun", "broken", "connecting", "delays", "descriptor", "driver", "end", "hung_up", "pending", "pid", "reads",
+        "sock", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -282,10 +283,15 @@ class DescriptorWire:
         connecting: bool = False,
         delays: bool = False,
         broken: OSError | None = None,
+        pid: int = 0,
     ) -> None:
         self.driver = driver
         self.end = end
         self.descriptor = descriptor
+        self.pid = pid
+        """The process whose stdout it is, 0 for none."""
+        self.hung_up = False
+        """Whether all that the other side ever sends was here when the poller last looked."""
         self.reads = reads
         self.sock = sock
         """The socket whose descriptor it is, None for a pipe."""
@@ -312,6 +318,8 @@ class DescriptorWire:
             if self.connecting:
                 self._stands()
             if self.watched & READABLE and events & ~WRITABLE:
+                # where it has closed altogether, or with a reset, only reading tells how it ended
+                self.hung_up = events & (HUNG_UP | CLOSED) == HUNG_UP
                 self._read()
             if self.watched & WRITABLE and events & ~READABLE:
                 self.end.touch()
@@ -336,13 +344,16 @@ class DescriptorWire:
                 self._stands()
             if octets:
                 driver.tell(end, end.received, octets, driver.turn.now)
-                # a worker that closes after its answer mostly has done so by now
-                if self.sock is None or len(octets) == READ_BYTES or self.descriptor < 0 or not end.wants_data:
+                if self.descriptor < 0 or not end.wants_data or len(octets) == READ_BYTES:
                     return
-                octets = os.read(self.descriptor, READ_BYTES)
-                if octets:
-                    driver.tell(end, end.received, octets, driver.turn.now)
-                    return
+                if not self.hung_up:
+                    if self.sock is None:
+                        return
+                    # a worker that closes after its answer mostly has done so by now
+                    octets = os.read(self.descriptor, READ_BYTES)
+                    if octets:
+                        driver.tell(end, end.received, octets, driver.turn.now)
+                        return
         except BlockingIOError:
             return
         except OSError as error:
@@ -355,12 +366,14 @@ class DescriptorWire:
         self.reads = False
         driver.tell(end, end.received_eof, driver.turn.now)
         end.touch()
+        if self.pid:
+            driver.silent(self.pid)
 
     def _watch(self) -> None:
         """Have the poller watch for what is wanted now."""
         if self.descriptor < 0:
             return
-        wanted = READABLE if self.reads and self.end.wants_data else 0
+        wanted = READABLE | HUNG_UP if self.reads and self.end.wants_data else 0
         if self.pending or self.connecting:
             wanted |= WRITABLE
         if wanted != self.watched:
@@ -439,7 +452,7 @@ class DescriptorWire:
             return
         driver = self.driver
         if self.watched:
-            driver.poller.forget(self.descriptor)
+            driver.poller.forget(self.descriptor, closing=not driver.launching)
             self.watched = 0
         if self.sock is not None:
             self.sock.close()

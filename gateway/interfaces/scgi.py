@@ -17,7 +17,7 @@ from gateway.upstreams.pool import Down, Member, Pool
 from gateway.variables import Variables
 from protocols.cgi import ScriptEvent, ScriptResponseReader
 from protocols.message import RemoteProtocolError
-from protocols.scgi import encode_pair, encode_request
+from protocols.scgi import encode_pair, head_of
 
 if TYPE_CHECKING:
     from gateway.config import Route
@@ -34,7 +34,7 @@ class ScgiInterface:
     def __init__(self, site: Site, route: Route, down: Down | None = None) -> None:
         self.site = site
         self.route = route
-        self.variables = Variables(route, site.software, encode_pair)
+        self.variables = Variables(route, site.software, encode_pair, ours=(b"CONTENT_LENGTH", b"SCGI"))
         self.pool = Pool(
             site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
             keepalive=0, idle_s=0, brief=True, rotate=route.balance == "round-robin", down=down,
@@ -80,7 +80,7 @@ class ScgiConnection(Connection["Exchange"]):
         self.exchange = exchange
         self.reader = ScriptResponseReader(request_method=exchange.request.method)
         whole = exchange.whole_content()
-        head = encode_request(self.interface.variables.encoded(exchange), exchange.content_length or 0)
+        head = head_of(self.interface.variables.encoded(exchange), exchange.content_length or 0)
         self.send(head + whole if whole else head)
         exchange.connected(self)
         if whole is None:

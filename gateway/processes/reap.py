@@ -63,6 +63,10 @@ class Reaper:
         for pid in list(self._watched):
             self._collect(pid)
 
+    def runs(self, pid: int) -> bool:
+        """Whether a watched process has not ended yet; if it has, it is reaped here. False for any other one."""
+        return not self._collect(pid) and pid in self._watched
+
     def _collect(self, pid: int) -> bool:
         callback = self._watched.get(pid)
         if callback is None:
