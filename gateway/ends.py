@@ -194,7 +194,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Start a process in a session of its own; its pipes become the ends given.
+    """Start a process in a process group of its own; its pipes become the ends given.
 
     An end that is None: /dev/null on stdin and stdout, on stderr the gateway's own.
     """

@@ -36,7 +36,7 @@ from gateway.observe.access_log import AccessLog
 from gateway.observe.error_log import ErrorLog
 from gateway.observe.stderr_end import StderrEnd
 from gateway.processes.explain import explain
-from gateway.processes.launch import launch
+from gateway.processes.launch import Start
 from gateway.processes.listen_socket import close_listener, explain_bind, make_listener
 from gateway.processes.reap import Reaper
 from gateway.processes.supervise import Supervisor, Worker
@@ -88,7 +88,7 @@ class Server:
                 "see [log] in the config, and who may write there",
             ) from None
         self.reaper = Reaper()
-        self.driver = EventDriver(loop, self.turn, launch, self.reaper, self._crashed)
+        self.driver = EventDriver(loop, self.turn, Start, self.reaper, self._crashed)
         self.sockets: list[tuple[socket.socket, str]] = []
         self.app_sockets: list[socket.socket] = []
         self.listeners: list[asyncio.Server] = []

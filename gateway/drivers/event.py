@@ -43,10 +43,20 @@ class Launched(Protocol):
     def stderr_fd(self) -> int | None: ...
 
 
-class LaunchFunction(Protocol):
-    """Starts a process; called in a thread, so that the loop does not wait for an exec."""
+class Start(Protocol):
+    """A process that is about to be started."""
 
-    def __call__(self, spec: Launch, *, stdin: bool, stdout: bool, stderr: bool) -> Launched: ...
+    def run(self) -> int | OSError:
+        """Start it; called in a thread, so that the loop does not wait for an exec."""
+
+    def finish(self, outcome: int | OSError) -> Launched:
+        """What `run` returned is known to the loop. Raises it if it is an OSError."""
+
+
+class StartFunction(Protocol):
+    """Makes a start ready; raises OSError."""
+
+    def __call__(self, spec: Launch, *, stdin: bool, stdout: bool, stderr: bool) -> Start: ...
 
 
 class Reaper(Protocol):
@@ -65,13 +75,13 @@ class EventDriver:
         self,
         loop: asyncio.AbstractEventLoop,
         turn: Turn,
-        launch: LaunchFunction,
+        start: StartFunction,
         reaper: Reaper,
         crashed: Callable[[End | None, Exception], None],
     ) -> None:
         self.loop = loop
         self.turn = turn
-        self.launch = launch
+        self.start = start
         self.reaper = reaper
         self.crashed = crashed
         """Told of an exception that escaped from the rules: a defect; the end is dropped."""
@@ -79,7 +89,7 @@ class EventDriver:
         self.wires: set[StreamWire | DescriptorWire] = set()
         self.ticks: list[Callable[[float, float], None]] = []
         """Called at every sweep with the loop's clock and the wall clock."""
-        self._to_launch: queue.SimpleQueue[Spawn | None] = queue.SimpleQueue()
+        self._to_launch: queue.SimpleQueue[tuple[Spawn, Start] | None] = queue.SimpleQueue()
         self._launchers: list[threading.Thread] = []
         self.launching = 0
         """Processes that are being started: until their exec they have a duplicate of each of our descriptors."""
@@ -251,42 +261,49 @@ class EventDriver:
     # ------------------------------------------------------------------ processes
 
     def _spawn(self, order: Spawn) -> None:
+        try:
+            start = self.start(
+                order.launch,
+                stdin=order.stdin is not None,
+                stdout=order.stdout is not None,
+                stderr=order.stderr is not None,
+            )
+        except OSError as error:
+            self._not_launched(order.child, error)
+            return
         if len(self._launchers) < LAUNCHERS:
             thread = threading.Thread(target=self._launch_all, name="launch", daemon=True)
             self._launchers.append(thread)
             thread.start()
         self.launching += 1
-        self._to_launch.put(order)
+        self._to_launch.put((order, start))
 
     def _launch_all(self) -> None:
         """What a launching thread does until it is told to end."""
         while True:
-            order = self._to_launch.get()
-            if order is None:
+            told = self._to_launch.get()
+            if told is None:
                 return
-            result: Launched | OSError
-            try:
-                result = self.launch(
-                    order.launch,
-                    stdin=order.stdin is not None,
-                    stdout=order.stdout is not None,
-                    stderr=order.stderr is not None,
-                )
-            except OSError as error:
-                result = error
+            order, start = told
+            outcome = start.run()
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know
-                self.loop.call_soon_threadsafe(self._launched, order, result)
+                self.loop.call_soon_threadsafe(self._launched, order, start, outcome)
 
-    def _launched(self, order: Spawn, launched: Launched | OSError) -> None:
+    def _not_launched(self, child: Child, error: OSError) -> None:
+        try:
+            child.failed(error, self.turn.now)
+        except Exception as defect:
+            self.guard(None, defect)
+
+    def _launched(self, order: Spawn, start: Start, outcome: int | OSError) -> None:
         now = self.turn.now = self.loop.time()
         self.launching -= 1
         child: Child = order.child
         ends = (order.stdin, order.stdout, order.stderr)
-        if isinstance(launched, OSError):
-            try:
-                child.failed(launched, now)
-            except Exception as defect:
-                self.guard(None, defect)
+        try:
+            launched = start.finish(outcome)
+        except OSError as error:
+            self._not_launched(child, error)
             self.settle()
             return
         for end, descriptor in zip(ends, (launched.stdin_fd, launched.stdout_fd, launched.stderr_fd), strict=True):

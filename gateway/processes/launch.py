@@ -1,11 +1,13 @@
 """Start one process from a `Launch`: a script for a request, or a worker of an application.
 
 Promise: the child has descriptors 0 to 2, the environment and the directory it was given, all signals
-at their defaults, a session of its own; nothing is inherited by accident and nothing leaks on failure.
+at their defaults, a process group of its own; nothing is inherited by accident and nothing leaks on failure.
 Must never know: HTTP, event loops, why the process is wanted. Next: `reap.py` for how it ends.
 
 posix_spawn of the C library is called through ctypes: it holds no lock of the interpreter while the
 child runs up to its exec, and shares memory until then, so that the cost does not grow with the gateway.
+A process group, not a session: Linux schedules each session as a group of its own (sched(7), autogroup), and a
+process that has just begun one may have to wait for a second while others run; scripts came out of order by as much.
 Pipes, not socket pairs: a script may open /dev/stdin or /dev/stderr by name, which fails on a socket.
 """
 
@@ -24,7 +26,7 @@ from gateway.ends import Launch
 
 _SETSIGDEF = 0x04
 _SETSIGMASK = 0x08
-_SETSID = 0x80  # the value of glibc; other libraries lack one of the symbols and take the other way
+_SETPGROUP = 0x02
 
 _SIGSET_BYTES = 128
 _ATTRIBUTES_BYTES = 1024  # more than sizeof(posix_spawnattr_t), 336 on 64-bit glibc
@@ -41,50 +43,81 @@ class Launched(NamedTuple):
 
 
 def launch(spec: Launch, *, stdin: bool = False, stdout: bool = False, stderr: bool = False) -> Launched:
-    """Start the process; a stream that is True becomes a pipe. May be called in any thread.
+    """Start the process; a stream that is True becomes a pipe. Raises OSError as `Start` and `Start.finish` do."""
+    start = Start(spec, stdin=stdin, stdout=stdout, stderr=stderr)
+    return start.finish(start.run())
+
+
+class Start:
+    """A start in three steps, of which only the second may wait: for the exec of the child.
 
     Without a pipe: stdin is `spec.stdin` if given (it wins over a pipe), else /dev/null; stdout is
     /dev/null; stderr is the gateway's own. The caller closes the pipes and reaps the process.
-    Raises OSError with the errno of whatever failed, exec included; `explain.explain` tells why.
+    Making it raises OSError where a pipe can't be made, or for a NUL among the strings.
     """
-    variables = list(map(b"=".join, spec.environment.items()))
-    if b"\0" in b"".join(variables) or b"\0" in b"".join(spec.argv):
-        raise OSError(errno.EINVAL, "NUL in an argument or a variable of the environment")
-    opened: list[int] = []
-    theirs: list[int] = []
-    stdin_fd = stdout_fd = stderr_fd = None
-    child_stderr = None
-    try:
-        if spec.stdin is not None:
-            child_stdin = spec.stdin
-        elif stdin:
-            child_stdin, stdin_fd = _pipe(opened)
-            theirs.append(child_stdin)
-            os.set_blocking(stdin_fd, False)
-        else:
-            child_stdin = _null(opened)
-            theirs.append(child_stdin)
-        if stdout:
-            stdout_fd, child_stdout = _pipe(opened)
-            os.set_blocking(stdout_fd, False)
-        else:
-            child_stdout = _null(opened)
-        theirs.append(child_stdout)
-        if stderr:
-            stderr_fd, child_stderr = _pipe(opened)
-            theirs.append(child_stderr)
-            os.set_blocking(stderr_fd, False)
-        if _library is None or spec.umask is not None:
-            pid = _launch_by_subprocess(spec, child_stdin, child_stdout, child_stderr)
-        else:
-            pid = _library.spawn(spec, variables, child_stdin, child_stdout, child_stderr)
-    except BaseException:
-        for fd in opened:
-            os.close(fd)
-        raise
-    for fd in theirs:
-        os.close(fd)
-    return Launched(pid, stdin_fd, stdout_fd, stderr_fd)
+
+    __slots__ = ("_call", "_opened", "_theirs", "stderr_fd", "stdin_fd", "stdout_fd")
+
+    def __init__(self, spec: Launch, *, stdin: bool, stdout: bool, stderr: bool) -> None:
+        variables = list(map(b"=".join, spec.environment.items()))
+        if b"\0" in b"".join(variables) or b"\0" in b"".join(spec.argv):
+            raise OSError(errno.EINVAL, "NUL in an argument or a variable of the environment")
+        self._opened: list[int] = []
+        self._theirs: list[int] = []
+        self.stdin_fd: int | None = None
+        self.stdout_fd: int | None = None
+        self.stderr_fd: int | None = None
+        self._call: Callable[[], int]
+        child_stderr: int | None = None
+        try:
+            if spec.stdin is not None:
+                child_stdin = spec.stdin
+            elif stdin:
+                child_stdin, self.stdin_fd = _pipe(self._opened)
+                self._theirs.append(child_stdin)
+                os.set_blocking(self.stdin_fd, False)
+            else:
+                child_stdin = _null(self._opened)
+                self._theirs.append(child_stdin)
+            if stdout:
+                self.stdout_fd, child_stdout = _pipe(self._opened)
+                os.set_blocking(self.stdout_fd, False)
+            else:
+                child_stdout = _null(self._opened)
+            self._theirs.append(child_stdout)
+            if stderr:
+                self.stderr_fd, child_stderr = _pipe(self._opened)
+                self._theirs.append(child_stderr)
+                os.set_blocking(self.stderr_fd, False)
+            if _library is None or spec.umask is not None:
+                self._call = functools.partial(_launch_by_subprocess, spec, child_stdin, child_stdout, child_stderr)
+            else:
+                self._call = _library.spawner(spec, variables, child_stdin, child_stdout, child_stderr)
+        except BaseException:
+            self._close(self._opened)
+            raise
+
+    def run(self) -> int | OSError:
+        """Start it: its pid, or why not. May be called in any thread, and holds no lock of the interpreter for long."""
+        try:
+            return self._call()
+        except OSError as error:
+            return error
+
+    def finish(self, outcome: int | OSError) -> Launched:
+        """Close what is the child's. Raises the OSError if it is one, with the errno of whatever failed, exec
+        included; `explain.explain` tells why."""
+        if isinstance(outcome, OSError):
+            self._close(self._opened)
+            raise outcome
+        self._close(self._theirs)
+        return Launched(outcome, self.stdin_fd, self.stdout_fd, self.stderr_fd)
+
+    @staticmethod
+    def _close(descriptors: list[int]) -> None:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        descriptors.clear()
 
 
 def _above_standard(fd: int, opened: list[int]) -> int:
@@ -151,36 +184,34 @@ class _Library:
         set_flags = library.posix_spawnattr_setflags
         set_flags.argtypes = (ctypes.c_void_p, ctypes.c_short)
         library.posix_spawnattr_init(self._attributes)
-        set_flags(self._attributes, _SETSIGDEF | _SETSIGMASK | _SETSID)
+        set_flags(self._attributes, _SETSIGDEF | _SETSIGMASK | _SETPGROUP)
         library.posix_spawnattr_setsigdefault(self._attributes, all_signals)
         library.posix_spawnattr_setsigmask(self._attributes, no_signals)
 
-    def spawn(self, spec: Launch, variables: list[bytes], stdin: int, stdout: int, stderr: int | None) -> int:
-        """Start it and return its process id; the descriptors are the child's."""
+    def spawner(
+        self, spec: Launch, variables: list[bytes], stdin: int, stdout: int, stderr: int | None
+    ) -> Callable[[], int]:
+        """What starts it and returns its process id, with everything made ready; the descriptors are the child's."""
         actions = ctypes.create_string_buffer(_ACTIONS_BYTES)
         pid = ctypes.c_int()
         self._actions_init(actions)
-        try:
-            code = (
-                self._add_chdir(actions, spec.directory)
-                or self._add_dup2(actions, stdin, 0)
-                or self._add_dup2(actions, stdout, 1)
-                or (0 if stderr is None else self._add_dup2(actions, stderr, 2))
-                or self._add_closefrom(actions, 3)
-                or self._posix_spawn(
-                    ctypes.byref(pid),
-                    spec.path,
-                    actions,
-                    self._attributes,
-                    _vector(spec.argv),
-                    _vector(variables),
-                )
-            )
-        finally:
+        code = (
+            self._add_chdir(actions, spec.directory)
+            or self._add_dup2(actions, stdin, 0)
+            or self._add_dup2(actions, stdout, 1)
+            or (0 if stderr is None else self._add_dup2(actions, stderr, 2))
+            or self._add_closefrom(actions, 3)
+        )
+        arguments = (ctypes.byref(pid), spec.path, actions, self._attributes, _vector(spec.argv), _vector(variables))
+
+        def spawn() -> int:
+            failed = code or self._posix_spawn(*arguments)
             self._actions_destroy(actions)
-        if code:
-            raise OSError(code, os.strerror(code), os.fsdecode(spec.path))
-        return pid.value
+            if failed:
+                raise OSError(failed, os.strerror(failed), os.fsdecode(spec.path))
+            return pid.value
+
+        return spawn
 
 
 def _load_library() -> _Library | None:
@@ -209,7 +240,7 @@ def _launch_by_subprocess(spec: Launch, stdin: int, stdout: int, stderr: int | N
             stdout=stdout,
             stderr=stderr,
             umask=-1 if spec.umask is None else spec.umask,
-            start_new_session=True,
+            process_group=0,
         )
     except ValueError as error:
         raise OSError(errno.EINVAL, str(error)) from None

@@ -39,7 +39,7 @@ class Reaper:
         return len(self._watched)
 
     def watch(self, pid: int, callback: Callable[[int], None]) -> None:
-        """Call `callback(code)` when `pid`, a child of ours in a session of its own, has ended.
+        """Call `callback(code)` when `pid`, a child of ours in a process group of its own, has ended.
 
         `code` is as in subprocess.Popen.returncode. If it has ended before, its SIGCHLD is past and
         the callback is called here, before this returns.

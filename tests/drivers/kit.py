@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.drivers.event import EventDriver
 from gateway.ends import Address, End, Open, Turn
-from gateway.processes.launch import launch
+from gateway.processes.launch import Start
 from gateway.processes.reap import Reaper
 
 KINDS = ["accepted", "tcp", "brief", "unix"]
@@ -85,7 +85,7 @@ class Kit:
         self.turn = Turn()
         self.reaper = Reaper()
         self.crashes: list[Exception] = []
-        self.driver = EventDriver(loop, self.turn, launch, self.reaper, lambda end, error: self.crashes.append(error))
+        self.driver = EventDriver(loop, self.turn, Start, self.reaper, lambda end, error: self.crashes.append(error))
         self.tmp_path = tmp_path
         self.peers: list[socket.socket] = []
 
