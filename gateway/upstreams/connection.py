@@ -111,11 +111,12 @@ class Connection(End, Generic[Exchanged]):
         if self.exchange is None:
             self.pool.retire(self)
             return
+        self.pool.passed_over(self.member)
         self.fail(
             GatewayError(
                 504, "connect-timeout", f"{self.upstream} did not accept a connection in {self.pool.connect_s:g} s",
                 "see whether the worker is overloaded or its host is down; timeouts.connect bounds it",
-                retry=Retry.SAFE,
+                retry=Retry.SAFE if len(self.pool.members) > 1 else Retry.NO,  # the same one would be as late again
             )
         )  # fmt: skip
 

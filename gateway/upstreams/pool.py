@@ -156,6 +156,10 @@ class Pool:
         connection.member.unproven.pop(connection, None)
         connection.member.down_until = 0.0
 
+    def passed_over(self, member: Member) -> None:
+        """It takes no connection: others are asked first for a while."""
+        member.down_until = self.turn.now + PAUSE_S
+
     def release(self, connection: Connection[Any], *, keep: bool) -> None:
         """The request is over. The last thing to be called in an input: it may start the next request."""
         member = connection.member
@@ -179,7 +183,7 @@ class Pool:
         if not connection.proven:
             member.unproven.pop(connection, None)
             if error is not None:
-                member.down_until = self.turn.now + PAUSE_S
+                self.passed_over(member)
         if not connection.busy and connection in member.idle:
             member.idle.remove(connection)
         if self.waiting:

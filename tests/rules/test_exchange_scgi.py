@@ -6,6 +6,7 @@ import errno
 
 import pytest
 
+from gateway.ends import Address
 from protocols.message import Content, EndOfMessage
 from protocols.scgi import Begin, RequestReader
 from tests.rules.conftest import Talks
@@ -173,12 +174,14 @@ def test_a_post_is_not_sent_again_once_it_may_have_arrived(scgi: Talk, code: int
     assert len(scgi.workers) == 1
 
 
-def test_a_connection_that_is_not_accepted_in_time_is_another_try(talk: Talks) -> None:
-    one = talk(route("scgi", connect_s=1.0, response_s=9.0))
+def test_a_connection_that_is_not_accepted_in_time_is_a_try_at_the_other_worker(talk: Talks) -> None:
+    addresses = (Address(path="/a"), Address(path="/b"))
+    one = talk(route("scgi", connect_s=1.0, response_s=9.0, addresses=addresses))
     one.connects = False
     one.client.post("/", b"content")
+    late = one.opens[0].address
     one.wait(1.25)
-    assert len(one.opens) == 1
+    assert [order.address for order in one.opens] != [late]
     one.accept()
     assert asked(one.worker)[1] == b"content"
     one.worker >> HEAD + b"hello" >> EOF
