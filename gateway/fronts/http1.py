@@ -20,6 +20,8 @@ from protocols.message import Content, EndOfMessage, Event, FieldLines, Peer, Re
 if TYPE_CHECKING:
     from gateway.site import Site
 
+LINGERING: Final = 256
+"""So many connections above the limit are closed so that the client can read why."""
 DRAIN_BYTES: Final = 256 * 1024
 """Unread request content up to this is read and dropped to keep the connection (SEMANTICS 56)."""
 
@@ -91,6 +93,8 @@ class Http1Front(End):
                     "raise server.limits.connections", side=Side.GATEWAY, retry_after_s=1, close=True,
                 )
             )  # fmt: skip
+            if len(self.site.fronts) <= self.site.limits.connections + LINGERING:
+                self.closing = Close.LINGER  # the request that is on its way would reset the answer away
 
     def received(self, octets: bytes, now: float) -> None:
         phase = self.phase

@@ -138,7 +138,9 @@ def test_too_many_connections_are_told_so(talk: Talks) -> None:
     second = one.connect()
     answer = second.answer()
     assert (answer.status, answer.fields["retry-after"]) == (503, "1")
-    second << CLOSED
+    second << LINGER  # its request comes still, and must not reset the answer away
+    second >> b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" >> EOF
+    second << None
     one.client.get()
     answer_all(one)
     assert one.client.answer().status == 200
