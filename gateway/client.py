@@ -18,6 +18,7 @@ import select
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -446,6 +447,10 @@ def _cgi(call: Call, result: Result) -> None:
     result.variables = {b"PATH": b"/usr/local/bin:/usr/bin:/bin", **call.variables()}
     result.records.append(f"> {script} in {os.path.dirname(script)}, content of {len(call.content)} octets")
     reader = ScriptResponseReader(nph=os.path.basename(script).startswith("nph-"), request_method=call.request.method)
+    interrupts: list[int] = []
+    ours = threading.current_thread() is threading.main_thread()
+    # Ctrl-C while the script is being started would leave it behind with nobody to end it: it is put off
+    before = signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number)) if ours else None
     try:
         process = subprocess.Popen(
             [script], env=result.variables, cwd=os.path.dirname(script), start_new_session=True,
@@ -456,8 +461,13 @@ def _cgi(call: Call, result: Result) -> None:
             Outcome.REFUSED, f"cannot run {script}: {error.strerror}",
             "it must exist, be executable (chmod +x) and begin with #! and an interpreter that exists",
         ) from None  # fmt: skip
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, before)
     with process:
         try:
+            if interrupts:
+                raise KeyboardInterrupt
             stdout, result.stderr = process.communicate(call.content, call.deadline - time.monotonic())
         except BaseException as error:  # Ctrl-C, too: it does not reach a session of its own
             with contextlib.suppress(OSError):

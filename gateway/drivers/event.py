@@ -85,6 +85,8 @@ class EventDriver:
         self.reaper = reaper
         self.crashed = crashed
         """Told of an exception that escaped from the rules: a defect; the end is dropped."""
+        self.joins = not isinstance(loop, asyncio.BaseEventLoop)
+        """Whether `writelines` tells that the peer is clogged: asyncio's own does since 3.13.2 (gh-127655)."""
         self.poller = Poller(loop)
         self.wires: set[StreamWire | DescriptorWire] = set()
         self.ticks: list[Callable[[float, float], None]] = []

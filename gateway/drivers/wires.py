@@ -168,10 +168,13 @@ class StreamWire:
             self.slices = FileSender(self, piece)
             self.slices.prepare()
             return
-        if len(pieces) == 1 or sum(map(len, pieces)) > READ_BYTES:
+        if len(pieces) > 1 and sum(map(len, pieces)) <= READ_BYTES:
+            transport.write(b"".join(pieces))
+        elif self.driver.joins:
             transport.writelines(pieces)
         else:
-            transport.write(b"".join(pieces))
+            for octets in pieces:
+                transport.write(octets)
 
     def _close(self, how: Close) -> None:
         if self._half or self.transport.is_closing():
