@@ -95,7 +95,7 @@ class EventDriver:
         self._launchers: list[threading.Thread] = []
         self.launching = 0
         """Processes that are being started: until their exec they have a duplicate of each of our descriptors."""
-        self._opening: dict[End, asyncio.Task[None]] = {}
+        self._opening: dict[End, asyncio.Task[Any]] = {}
         self._settling = False
         turn.now = loop.time()
         self._sweep_handle = loop.call_later(SWEEP_S, self._sweep)
@@ -205,7 +205,11 @@ class EventDriver:
             if family is not None:
                 self._connect(order, family)
                 return
-        self._opening[end] = self.loop.create_task(self._create_connection(order))
+        # no coroutine of our own: this file is compiled, and on Python 3.13 a compiled one loses exceptions
+        connect: Any = self.loop.create_connection
+        task = self.loop.create_task(connect(lambda: StreamWire(self, end, opened=True), address.host, address.port))
+        task.add_done_callback(functools.partial(self._came, order))
+        self._opening[end] = task
 
     def _connect(self, order: Open, family: int) -> None:
         """Connect without a round through the loop where the kernel answers at once."""
@@ -235,16 +239,14 @@ class EventDriver:
         sock.close()
         self.tell(end, end.lost, error, self.turn.now)
 
-    async def _create_connection(self, order: Open) -> None:
-        end, address = order.end, order.address
-        try:
-            connect: Any = self.loop.create_connection
-            await connect(lambda: StreamWire(self, end, opened=True), address.host, address.port)
-        except OSError as error:
-            if self._opening.pop(end, None) is not None:
-                self.turn.now = self.loop.time()
-                self.tell(end, end.lost, error, self.turn.now)
-                self.settle()
+    def _came(self, order: Open, task: asyncio.Task[Any]) -> None:
+        """The loop has made a connection (then `made` was called), or has not."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._opening.pop(order.end, None) is not None:
+            self.turn.now = self.loop.time()
+            reason = error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
+            self.tell(order.end, order.end.lost, reason, self.turn.now)
+            self.settle()
 
     def made(self, wire: StreamWire, remote: SocketName, local: SocketName) -> None:
         """A transport stands: one that was ordered, or a client's."""
