@@ -208,7 +208,7 @@ def _with_backups(names: Iterable[bytes]) -> tuple[bytes, ...]:
 
 def host_name(host: bytes) -> bytes:
     """The host without its port, in lower case."""
-    name = host[: host.find(b"]") + 1] if host.startswith(b"[") else host.partition(b":")[0]
+    name = host.partition(b"]")[0] + b"]" if host.startswith(b"[") else host.partition(b":")[0]
     return name.lower()
 
 
@@ -357,7 +357,8 @@ def _check_links(route: Route, filename: bytes) -> None:
         return
     root = _real(route.root or b"/").rstrip(b"/")
     real = _real(filename)
-    straight = root + filename[len((route.root or b"").rstrip(b"/")) :]
+    below = len((route.root or b"").rstrip(b"/"))
+    straight = root + filename[below:]
     if not real.startswith(root + b"/") or (route.symlinks == "none" and real != straight):
         raise GatewayError(
             403, "symlink", f"{_text(filename)} leads to {_text(real)}",

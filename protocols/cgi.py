@@ -130,7 +130,7 @@ def field_variables(
     host = request.host
     if host:
         # 4.1.14: without the port, an IPv6 address in its brackets
-        host = host[: host.find(b"]") + 1] if host[:1] == b"[" else host.partition(b":")[0]
+        host = host.partition(b"]")[0] + b"]" if host[:1] == b"[" else host.partition(b":")[0]
     values: dict[bytes, bytes] = {b"SERVER_NAME": host or peer.server_addr}
     named: list[bytes] = []
     for name, value in request.fields:
@@ -249,8 +249,9 @@ class ScriptResponseReader:
                 self._scanned = len(arrived)
                 return events
             self._head = None
-            self._started(arrived[: end.end()], end.start(), events)
-            octets = arrived[end.end() :]
+            stop = end.end()
+            self._started(arrived[:stop], end.start(), events)
+            octets = arrived[stop:]
         if octets:
             self._content(octets, events)
         return events

@@ -176,7 +176,8 @@ class RequestReader:
         request = Request(
             method, target, fields, version, host, length, keep_alive, expects_continue, upgrade, derived
         )
-        rest = match.string[match.end() :]
+        stop = match.end()
+        rest = match.string[stop:]
         if length == 0:
             self.state = _DONE
             if rest:
@@ -337,7 +338,8 @@ class ResponseReader:
             explain_refusal(section, version)
             raise
         response, chunked, persists = meaning
-        rest = match.string[match.end() :]
+        stop = match.end()
+        rest = match.string[stop:]
         status, length = response.status, response.length
         if self._to_head and status >= 200:  # RFC 9112 6.3
             response = Response(status, response.fields, response.reason, 0, persists, known.derived)

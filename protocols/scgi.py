@@ -120,7 +120,7 @@ class RequestReader:
         return bool(colon)
 
     def _begin(self, head: bytes) -> Begin:
-        content = head[head.index(b":") + 1 : -1]
+        content = head.partition(b":")[2][:-1]
         if head[-1:] != b",":
             raise RemoteProtocolError("the netstring does not end with a comma")
         if content[-1:] != b"\0":

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.compiling import COMPILED
+
 ROOT = Path(__file__).resolve().parent.parent
 LINES = 520
 FILES = sorted(path for room in ("gateway", "protocols") for path in (ROOT / room).rglob("*.py"))
@@ -136,3 +138,28 @@ def test_each_codec_has_its_tests(path: Path) -> None:
     named_after_it = list((ROOT / "tests" / "protocols").glob(f"test_{path.stem}*.py"))
     users = [test for test in (ROOT / "tests" / "protocols").glob("test_*.py") if module(path) in imports(test)]
     assert named_after_it or users
+
+
+def class_defaults(tree: ast.AST) -> list[str]:
+    """Names that the body of a class gives the default None; dataclasses and protocols apart."""
+    plain = [
+        node for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and not any("dataclass" in ast.unparse(d) for d in node.decorator_list)
+    ]  # fmt: skip
+    lines = [line for node in plain for line in node.body if isinstance(line, ast.AnnAssign) and line.value]
+    return [ast.unparse(line.target) for line in lines if ast.unparse(line.value or line) == "None"]
+
+
+def slice_bounds_with_calls(tree: ast.AST) -> list[str]:
+    bounds = [b for node in ast.walk(tree) if isinstance(node, ast.Slice) for b in (node.lower, node.upper) if b]
+    calls = [call for bound in bounds for call in ast.walk(bound) if isinstance(call, ast.Call)]
+    return [ast.unparse(call) for call in calls if ast.unparse(call.func) != "len"]
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_what_is_compiled_keeps_to_what_the_compiler_does_right(name: str) -> None:
+    tree = ast.parse((ROOT / name).read_text())
+    assert not class_defaults(tree), "None in the body of a class leaves the attribute unset: set it in __init__"
+    assert not slice_bounds_with_calls(tree), "it would be called twice: give it a name before"
+    coroutines = [node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef)]
+    assert not coroutines, "on Python 3.13 exceptions do not come out of one"

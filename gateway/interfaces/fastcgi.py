@@ -187,7 +187,8 @@ class FastcgiConnection(Connection["Exchange"]):
                 elif kind is Skipped:
                     self._skip(event)  # type: ignore[arg-type]
                 if self.exchange is not exchange:
-                    self._late(events[events.index(event) + 1 :])
+                    later_from = events.index(event) + 1
+                    self._late(events[later_from:])
                     return
             exchange.wait_for_more()
         except RemoteProtocolError as error:

@@ -180,7 +180,8 @@ def origin_target(target: Target, prefix: bytes) -> bytes:
     if raw_path.startswith(prefix) and rest.startswith(b"/"):  # no escapes: it can be cut off as it stands
         return rest
     path = target.path[len(prefix) :] or b"/"
-    return encode_path(path) + raw_path[len(raw_path.partition(b"?")[0]) :]
+    _, mark, query = raw_path.partition(b"?")
+    return encode_path(path) + mark + query
 
 
 class HttpConnection(Connection["Exchange"]):
