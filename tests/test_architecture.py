@@ -162,4 +162,4 @@ def test_what_is_compiled_keeps_to_what_the_compiler_does_right(name: str) -> No
     assert not class_defaults(tree), "None in the body of a class leaves the attribute unset: set it in __init__"
     assert not slice_bounds_with_calls(tree), "it would be called twice: give it a name before"
     coroutines = [node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef)]
-    assert not coroutines, "on Python 3.13 exceptions do not come out of one"
+    assert not coroutines, "from Python 3.12 on exceptions do not come out of one"

@@ -205,7 +205,7 @@ class EventDriver:
             if family is not None:
                 self._connect(order, family)
                 return
-        # no coroutine of our own: this file is compiled, and on Python 3.13 a compiled one loses exceptions
+        # no coroutine of our own: this file is compiled, and from Python 3.12 on a compiled one loses exceptions
         connect: Any = self.loop.create_connection
         task = self.loop.create_task(connect(lambda: StreamWire(self, end, opened=True), address.host, address.port))
         task.add_done_callback(functools.partial(self._came, order))
