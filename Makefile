@@ -48,7 +48,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/gateway demo $(if $(PORT),--port $(PORT))
 
 peers:
-	@.ci/install-peers
+	@PYTHON=$(PYTHON) .ci/install-peers
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
