@@ -5,7 +5,8 @@ in an editable installation, the Python files serve as they are, only slower.
 Knows nobody, and nobody imports it: pyproject.toml names it to setuptools. Next: `exchange.py`.
 
 What stays Python: classes of msgspec (they are C already), what subclasses a built-in type, and all
-that no request passes through.
+that no request passes through. All of it comes into one shared library, gateway__mypyc; beside each
+Python file lies a small one that leads there.
 """
 
 from __future__ import annotations
@@ -47,8 +48,6 @@ COMPILED = (
     "gateway/upstreams/pool.py",
     "gateway/variables.py",
 )
-LIBRARY = "gateway__mypyc"
-"""All of it in one shared library; beside each Python file lies a small one that leads there."""
 
 
 class BuildCompiled(build_ext):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,21 @@ def eventually(holds: Callable[[], object], what: str = "it", timeout_s: float =
     while not holds():
         assert time.monotonic() < until, f"{what} did not happen in {timeout_s:g} s"
         time.sleep(0.01)
+
+
+@contextmanager
+def full_backlog() -> Iterator[socket.socket]:
+    """A listening socket that lets nobody in until somebody is accepted."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener
+        for filler in fillers:
+            filler.close()
 
 
 class Gateway:

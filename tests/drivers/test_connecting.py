@@ -4,30 +4,14 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from gateway.ends import Address, Close, Open
+from tests.conftest import full_backlog
 from tests.drivers.kit import Kit, Recorder
 
 BRIEF = [True, False]
-
-
-@contextmanager
-def full_backlog() -> Iterator[socket.socket]:
-    """A listening socket that lets nobody in until somebody is accepted."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        fillers = [socket.socket() for _ in range(3)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        yield listener
-        for filler in fillers:
-            filler.close()
 
 
 def opened(kit: Kit, address: tuple[str, int], brief: bool, octets: bytes = b"request") -> Recorder:

@@ -14,6 +14,7 @@ import requests
 
 from protocols import fastcgi
 from protocols.fastcgi_records import ProtocolStatus
+from tests.conftest import full_backlog
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -162,13 +163,7 @@ def test_one_of_two_addresses_is_down(gateway: Any, scripted: Any, tmp_path: Pat
 
 @pytest.mark.parametrize("interface", ["http", "fastcgi", "scgi"])
 def test_a_connection_that_is_not_accepted_in_time(gateway: Any, interface: str) -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
+    with full_backlog() as listener:
         port = listener.getsockname()[1]
         one = gateway(
             f'[[routes]]\npath = "/"\ninterface = "{interface}"\naddress = "127.0.0.1:{port}"\n'
@@ -176,8 +171,6 @@ def test_a_connection_that_is_not_accepted_in_time(gateway: Any, interface: str)
         )
         assert requests.post(one.url, data="x", timeout=20).status_code == 504
         one.wait_for_log("504 connect-timeout")
-        for filler in fillers:
-            filler.close()
 
 
 def fastcgi_worker(*statuses: ProtocolStatus) -> Callable[[Scripted, socket.socket], None]:
