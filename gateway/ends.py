@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -221,7 +221,46 @@ class Resume:
     end: End
 
 
-Order: TypeAlias = Open | Spawn | Kill | Resume
+class Streams(Protocol):
+    """The way from code that may wait, such as an application, back to the rules. The driver's."""
+
+    def enter(self, method: Callable[..., None], *arguments: Any) -> None:
+        """Call a method of the rules where the rules live, and settle the turn.
+
+        From a thread of its own it returns before that is done; the order of calls is kept.
+        """
+
+    def wait(self, ready: Callable[[], bool]) -> None:
+        """Return once `ready()` holds; the streams go on meanwhile. Not for a coroutine."""
+
+
+class Work(Protocol):
+    """Code that may wait: a call of a WSGI application. An exception that escapes is a defect."""
+
+    def run(self, streams: Streams) -> None: ...
+
+
+class AsyncWork(Protocol):
+    """A coroutine that the loop of the driver runs: a call of an ASGI application."""
+
+    def run(self, streams: Streams) -> Coroutine[Any, Any, None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Have `work.run` called where it may wait: one after the other, or in several threads."""
+
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class RunAsync:
+    """Start the coroutine of `work.run` on the driver's event loop; only an event driver has one."""
+
+    work: AsyncWork
+
+
+Order: TypeAlias = Open | Spawn | Kill | Resume | Run | RunAsync
 
 
 @dataclass(slots=True)

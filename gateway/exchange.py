@@ -16,7 +16,7 @@ from __future__ import annotations
 import enum
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway.ends import Outgoing
@@ -65,6 +65,8 @@ class Client(Protocol):
     deadline: float
     peer: Peer
     """The direct peer; `Exchange.peer` is the client as trusted proxies tell it."""
+    variables: Mapping[bytes, bytes] | None
+    """The meta-variables that a web server sent, None for a client that speaks HTTP."""
 
     def interim(self, response: Response) -> None: ...
     def respond(self, response: Response) -> None: ...

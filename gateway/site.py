@@ -60,6 +60,56 @@ class Front(Protocol):
     def drain(self) -> None:
         """Close where nothing is in flight."""
 
+    def make_room(self, now: float) -> None:
+        """Others wait for the engine: close between requests, or where none has come for a while."""
+
+
+class Neighbours(Protocol):
+    """The other engines of the server: what the rules of one must know of them."""
+
+    def connections(self) -> int:
+        """How many client connections they have."""
+
+    def waiting(self) -> bool:
+        """Whether a client waits that no engine takes before one of them lets go of its own."""
+
+    def may_run(self, route: int, limit: int) -> bool:
+        """Count one more script of a route if all engines together run less than `limit`."""
+
+    def has_run(self, route: int) -> None:
+        """A script that `may_run` has counted is gone."""
+
+    def starves(self, address: str) -> None:
+        """A connection of ours waits at this worker for as long as others keep theirs."""
+
+    def scarce(self, address: str) -> bool:
+        """Whether somebody starved there of late: then no connection is kept."""
+
+
+class Alone:
+    """There is one engine only."""
+
+    def connections(self) -> int:
+        return 0
+
+    def waiting(self) -> bool:
+        return False
+
+    def may_run(self, route: int, limit: int) -> bool:
+        return True
+
+    def has_run(self, route: int) -> None:
+        """Nobody else counts."""
+
+    def starves(self, address: str) -> None:
+        """The pool itself sees to that."""
+
+    def scarce(self, address: str) -> bool:
+        return False
+
+
+ALONE: Final = Alone()
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -99,6 +149,7 @@ class Site:
         self.exchanges = 0
         """How many exchanges are under way; the drain waits for 0, and for every connection of a client."""
         self.draining = False
+        self.neighbours: Neighbours = ALONE
         self.wall = 0.0
         self.date = b""
         """The line Date, for responses whose origin gave none."""
@@ -124,7 +175,11 @@ class Site:
     def admit(self, front: Front) -> bool:
         """Count a client's connection; False if there are too many."""
         self.fronts.add(front)
-        return len(self.fronts) <= self.limits.connections
+        return len(self.fronts) + self.neighbours.connections() <= self.limits.connections
+
+    def full(self) -> bool:
+        """Whether a connection is to end with its response: the server ends, or others wait for their turn."""
+        return self.draining or self.neighbours.waiting()
 
     def leave(self, front: Front) -> None:
         self.fronts.discard(front)

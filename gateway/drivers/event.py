@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 
 from gateway.drivers.poller import READABLE, Poller
 from gateway.drivers.wires import DescriptorWire, StreamWire
-from gateway.ends import OPEN, Child, Close, End, Kill, Launch, Open, Resume, SocketName, Spawn, Turn
+from gateway.ends import OPEN, Child, Close, End, Kill, Launch, Open, Order, Resume, SocketName, Spawn, Turn
 
 LAUNCHERS: Final = 4
 """Threads that start processes, so that the loop does not wait for an exec."""
@@ -137,7 +137,7 @@ class EventDriver:
             end.closing = Close.ABORT
             end.touch()
 
-    def _perform(self, order: Open | Spawn | Kill | Resume) -> None:
+    def _perform(self, order: Order) -> None:
         kind = type(order)
         if kind is Resume:
             end = order.end  # type: ignore[union-attr]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from gateway.ends import WINDOW, Close, End, FileSlice, Outgoing, Resume, SocketName
@@ -24,6 +25,9 @@ LINGERING: Final = 256
 """So many connections above the limit are closed so that the client can read why."""
 DRAIN_BYTES: Final = 256 * 1024
 """Unread request content up to this is read and dropped to keep the connection (SEMANTICS 56)."""
+
+FRESH_S: Final = 1.0
+"""How long a new connection may wait with its request where others wait for their turn."""
 
 
 class Phase(enum.Enum):
@@ -59,6 +63,7 @@ class Http1Front(End):
         "reader",
         "site",
         "stalled_since",
+        "variables",
         "writer",
     )
 
@@ -75,6 +80,7 @@ class Http1Front(End):
         self.stalled_since = 0.0
         self.drained = 0
         self.continued = False
+        self.variables: Mapping[bytes, bytes] | None = None
 
     # ------------------------------------------------------------------ from the driver
 
@@ -214,6 +220,12 @@ class Http1Front(End):
             self.phase = CLOSING
             self.close(Close.FLUSH)
 
+    def make_room(self, now: float) -> None:
+        """Others wait for the engine that this connection holds: close if it is idle, or is taking its time."""
+        if self.phase is HEAD and not self.reader.started and (not self.head_since or now - self.head_since > FRESH_S):
+            self.phase = CLOSING
+            self.close(Close.FLUSH)
+
     def lost(self, error: OSError | None, now: float) -> None:
         self._client_left()
         for piece in self.out:
@@ -242,7 +254,7 @@ class Http1Front(End):
         self.phase = EXCHANGE
         self.head_since = 0.0
         self.continued = not request.expects_continue
-        self.writer = ResponseWriter(request.method, request.version, request.keep_alive and not site.draining)
+        self.writer = ResponseWriter(request.method, request.version, request.keep_alive and not site.full())
         exchange = self.exchange = Exchange(site, self, request)
         self.deadline = self.turn.now + site.timeouts.read_s if request.length != 0 else math.inf
         exchange.begin()
