@@ -7,6 +7,7 @@ Must never know: sockets, drivers. Next: `exchange.py`, which asks it.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,14 +45,20 @@ class Interface(Protocol):
     spools: bool
     """Content is kept whole before a worker is asked (request_buffering)."""
 
+    running: int
+    """Processes of its requests that have not ended; 0 where there are none."""
+
     def start(self, exchange: Exchange) -> None:
         """Begin one attempt; raises GatewayError, or reports to `exchange.failed` later."""
 
     def tick(self, now: float) -> None:
         """Called at every sweep with the driver's clock."""
 
+    def let_go(self) -> None:
+        """Close what is kept for the next request: there may be none for long."""
+
     def close(self) -> None:
-        """Let go of what is idle: the server ends."""
+        """Let go of what is idle, and end what still runs: the server ends."""
 
 
 class Front(Protocol):
@@ -66,6 +73,9 @@ class Front(Protocol):
 
 class Neighbours(Protocol):
     """The other engines of the server: what the rules of one must know of them."""
+
+    def hold(self, connections: int) -> None:
+        """So many client connections are ours now."""
 
     def connections(self) -> int:
         """How many client connections they have."""
@@ -88,6 +98,9 @@ class Neighbours(Protocol):
 
 class Alone:
     """There is one engine only."""
+
+    def hold(self, connections: int) -> None:
+        """Nobody wants to know."""
 
     def connections(self) -> int:
         return 0
@@ -148,6 +161,10 @@ class Site:
         self.fronts: set[Front] = set()
         self.exchanges = 0
         """How many exchanges are under way; the drain waits for 0, and for every connection of a client."""
+        self.served = 0
+        """How many exchanges are over."""
+        self.requests = math.inf
+        """So many are enough: another engine is to take the place of this one."""
         self.draining = False
         self.neighbours: Neighbours = ALONE
         self.wall = 0.0
@@ -155,11 +172,16 @@ class Site:
         """The line Date, for responses whose origin gave none."""
         self.software = SOFTWARE
         self.server = SERVER
-        self._prefix = b"%x-" % (time.time_ns() >> 20)
+        self._prefix = b""
         self._count = 0
         self._dropped: set[bytes] = set()
         """Names of fields of which `report_dropped` has told."""
-        self.tick(turn.now, time.time())
+        self.begin(time.time())
+
+    def begin(self, wall: float) -> None:
+        """The process or thread that will run it stands: from here on its exchange ids are its own."""
+        self._prefix = os.urandom(5).hex().encode() + b"-"
+        self.tick(self.turn.now, wall)
 
     def tick(self, now: float, wall: float) -> None:
         """Called at every sweep with the driver's clock and the wall clock, both in seconds."""
@@ -175,14 +197,17 @@ class Site:
     def admit(self, front: Front) -> bool:
         """Count a client's connection; False if there are too many."""
         self.fronts.add(front)
+        self.neighbours.hold(len(self.fronts))
         return len(self.fronts) + self.neighbours.connections() <= self.limits.connections
 
     def full(self) -> bool:
-        """Whether a connection is to end with its response: the server ends, or others wait for their turn."""
-        return self.draining or self.neighbours.waiting()
+        """Whether a connection is to end with the response to the request that has just come: the engine has
+        served enough, or others wait for their turn."""
+        return self.draining or self.served + self.exchanges + 1 >= self.requests or self.neighbours.waiting()
 
     def leave(self, front: Front) -> None:
         self.fronts.discard(front)
+        self.neighbours.hold(len(self.fronts))
 
     def drain(self) -> None:
         """No further request is taken: idle connections close, the others after their response."""
@@ -281,6 +306,7 @@ class Site:
     def log_access(self, exchange: Exchange) -> None:
         """The exchange is over."""
         self.exchanges -= 1
+        self.served += 1
         log = self.access_log
         if log is None:
             return

@@ -61,10 +61,10 @@ class CgiInterface:
 
     def start(self, exchange: Exchange) -> None:
         """Run the script, or stand in line for it."""
-        if self.running >= self.route.processes:
+        if self.waiting or not self._may_run():
             if len(self.waiting) >= self.route.queue:
                 raise GatewayError(
-                    503, "queue-full", f"{self.running} scripts run and {len(self.waiting)} requests wait",
+                    503, "queue-full", f"{self.route.processes} scripts run and {len(self.waiting)} requests wait",
                     "raise processes or queue of the route, or find out why the scripts are slow",
                     side=Side.GATEWAY, retry_after_s=5,
                 )  # fmt: skip
@@ -72,6 +72,11 @@ class CgiInterface:
             self.waiting.append(exchange)
             return
         self._run(exchange)
+
+    def _may_run(self) -> bool:
+        """Whether one more may; it is counted among those of all engines then."""
+        limit = self.route.processes
+        return self.running < limit and self.site.neighbours.may_run(self.route.number, limit)
 
     def _run(self, exchange: Exchange) -> None:
         self.running += 1
@@ -82,8 +87,12 @@ class CgiInterface:
     def left(self, script: Script) -> None:
         """A script has ended: the next one may run."""
         self.running -= 1
+        self.site.neighbours.has_run(self.route.number)
         self.scripts.discard(script)
-        while self.waiting and self.running < self.route.processes:
+        self._run_waiting()
+
+    def _run_waiting(self) -> None:
+        while self.waiting and self._may_run():
             exchange = self.waiting.popleft()
             exchange.queued_in = None
             self._run(exchange)
@@ -94,6 +103,11 @@ class CgiInterface:
             if now >= due:
                 del self.dying[script]
                 script.overdue()
+        if self.waiting:  # a script of another engine may have ended
+            self._run_waiting()
+
+    def let_go(self) -> None:
+        """Nothing is kept between two requests."""
 
     def close(self) -> None:
         """End whatever still runs: the server ends, and nothing of ours goes on without it."""

@@ -40,6 +40,7 @@ class FastcgiInterface:
     needs_length = False
 
     def __init__(self, site: Site, route: Route, processes: int = 0, down: Down | None = None) -> None:
+        self.running = 0
         self.site = site
         self.route = route
         self.processes = processes
@@ -48,7 +49,7 @@ class FastcgiInterface:
         self.variables = Variables(route, site.software, encode_pair)
         self.pool = Pool(
             site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
-            keepalive=route.keepalive, idle_s=IDLE_S, rotate=route.balance == "round-robin", yields=True, down=down,
+            keepalive=route.keepalive, idle_s=IDLE_S, rotate=route.balance == "round-robin", yields=True, down=down, shared=site,
         )  # fmt: skip
         self.probed: set[str] = set()
 
@@ -67,6 +68,9 @@ class FastcgiInterface:
 
     def tick(self, now: float) -> None:
         self.pool.tick(now)
+
+    def let_go(self) -> None:
+        self.pool.let_go()
 
     def close(self) -> None:
         self.pool.close()

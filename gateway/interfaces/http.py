@@ -55,6 +55,7 @@ class HttpInterface:
     needs_length = False
 
     def __init__(self, site: Site, route: Route) -> None:
+        self.running = 0
         self.site = site
         self.route = route
         self.spools = route.request_buffering
@@ -79,6 +80,9 @@ class HttpInterface:
 
     def tick(self, now: float) -> None:
         self.pool.tick(now)
+
+    def let_go(self) -> None:
+        self.pool.let_go()
 
     def close(self) -> None:
         self.pool.close()

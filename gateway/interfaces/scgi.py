@@ -32,6 +32,7 @@ class ScgiInterface:
     spools = False
 
     def __init__(self, site: Site, route: Route, down: Down | None = None) -> None:
+        self.running = 0
         self.site = site
         self.route = route
         self.variables = Variables(route, site.software, encode_pair, ours=(b"CONTENT_LENGTH", b"SCGI"))
@@ -51,6 +52,9 @@ class ScgiInterface:
 
     def tick(self, now: float) -> None:
         self.pool.tick(now)
+
+    def let_go(self) -> None:
+        self.pool.let_go()
 
     def close(self) -> None:
         self.pool.close()

@@ -38,6 +38,7 @@ class StaticInterface:
 
     def __init__(self, route: Route, programs: Programs) -> None:
         assert route.root is not None
+        self.running = 0
         self.programs = programs
         self.route = route
         self.root = os.path.realpath(route.root)
@@ -89,6 +90,9 @@ class StaticInterface:
 
     def tick(self, now: float) -> None:
         """Nothing waits."""
+
+    def let_go(self) -> None:
+        """Nothing is kept between two requests."""
 
     def close(self) -> None:
         """Nothing is kept."""

@@ -7,7 +7,9 @@ Must never know: what travels on the connections. Next: `interfaces/fastcgi.py`,
 A connection is *proven* once octets came from it. One that is busy but unproven may sit in the backlog
 of a worker process that serves one connection at a time, and would wait for as long as we keep another
 one at that process. So a pool that `yields` lets go of a connection when an unproven one is older than
-the request that has just ended, and of idle ones when an unproven one has waited for YIELD_S.
+the request that has just ended, and of idle ones when an unproven one has waited for YIELD_S. Where several
+engines keep connections to the same workers, a pool also tells the others that it starves, and none of
+them keeps any for a while.
 """
 
 from __future__ import annotations
@@ -49,6 +51,23 @@ Down: TypeAlias = Callable[[float], GatewayError | None]
 """Asked with the driver's clock: why nobody will answer, None while somebody will."""
 
 
+class Neighbours(Protocol):
+    """Other pools of the same server, in other threads and processes, with connections to the same workers."""
+
+    def starves(self, address: str) -> None:
+        """A connection of ours waits there for as long as others keep theirs."""
+
+    def scarce(self, address: str) -> bool:
+        """Whether somebody starved there of late."""
+
+
+class Shared(Protocol):
+    """Where the neighbours are found once there are any."""
+
+    @property
+    def neighbours(self) -> Neighbours: ...
+
+
 class Waiter(Protocol):
     """Who waits for a connection."""
 
@@ -74,6 +93,7 @@ class Pool:
         rotate: bool = False,
         yields: bool = False,
         down: Down | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self.turn = turn
         self.make = make
@@ -87,6 +107,7 @@ class Pool:
         self.rotate = rotate
         self.yields = yields
         self.down = down
+        self.shared = shared
         self.members = [Member(address, limit) for address in addresses]
         self.waiting: deque[Waiter] = deque()
         self._turn = 0
@@ -166,8 +187,11 @@ class Pool:
         connection.busy = False
         connection.wants_data = True
         keep = keep and connection.closing is OPEN and len(member.idle) < self.keepalive
-        if keep and self.yields and member.unproven:
-            keep = next(iter(member.unproven.values())) >= connection.since
+        if keep and self.yields:
+            if member.unproven:
+                keep = next(iter(member.unproven.values())) >= connection.since
+            if keep and self.shared is not None:
+                keep = not self.shared.neighbours.scarce(member.name)
         if keep:
             member.idle.append(connection)
             connection.deadline = self.turn.now + self.idle_s
@@ -202,9 +226,12 @@ class Pool:
         if not self.yields:
             return
         for member in self.members:
-            if member.idle and member.unproven and now - next(iter(member.unproven.values())) >= YIELD_S:
-                while member.idle:
-                    member.idle.pop().close(Close.FLUSH)
+            starves = bool(member.unproven) and now - next(iter(member.unproven.values())) >= YIELD_S
+            shared = self.shared
+            if starves and shared is not None:
+                shared.neighbours.starves(member.name)
+            if member.idle and (starves or (shared is not None and shared.neighbours.scarce(member.name))):
+                self._drop_idle(member)
 
     def _give_up(self, down: Down, now: float) -> None:
         """Who waits in the backlog of workers that all died need not wait for longer."""
@@ -230,6 +257,14 @@ class Pool:
     def close(self) -> None:
         """No connection is kept any longer."""
         self.keepalive = 0
+        self.let_go()
+
+    def let_go(self) -> None:
+        """No idle connection is kept: there may be no request for long."""
         for member in self.members:
-            while member.idle:
-                member.idle.pop().close(Close.FLUSH)
+            self._drop_idle(member)
+
+    @staticmethod
+    def _drop_idle(member: Member) -> None:
+        while member.idle:
+            member.idle.pop().close(Close.FLUSH)

@@ -1,0 +1,178 @@
+"""An engine: one thread's worth of rules. A driver, a site, its services, and how they begin and end.
+
+Promise: engines share nothing but a scoreboard; `stop`, `hurry` and `reopen_logs` may be called from
+any thread, everything else by the one that runs it.
+Must never know: routes, wire formats, how many engines there are. Next: `site.py`, and `concurrency/`.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.drivers.driver import Driver
+from gateway.ends import End
+from gateway.observe.access_log import AccessLog
+from gateway.observe.error_log import ErrorLog
+from gateway.processes.reap import Reaper
+from gateway.site import Neighbours, Site
+
+
+class Hosted(Protocol):
+    """An application with a life of its own (ASGI's lifespan)."""
+
+    def open(self, driver: Driver) -> None: ...
+    def shut(self, driver: Driver) -> None: ...
+
+
+class Engine:
+    """Serves connections in the thread that calls it."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        reaper: Reaper,
+        site: Site,
+        front: Callable[[Site], End],
+        hosted: Hosted | None = None,
+    ) -> None:
+        self.driver = driver
+        self.reaper = reaper
+        self.site = site
+        self.front = front
+        self.hosted = hosted
+        self.finished = False
+        """After `stop`: nothing is left to be done."""
+        self.grace_s = 30.0
+        self._asked = ""
+        """What another thread wants: "stop" or "hurry"."""
+        self._reopen = False
+        self._stop_by = 0.0
+        self._ticked = 0.0
+        self._opened = False
+        driver.ticks.append(self.tick)
+
+    # ------------------------------------------------------------------ its life
+
+    def sit(self, neighbours: Neighbours, requests: float) -> None:
+        """Take a place among others, for so many requests."""
+        self.site.neighbours = neighbours
+        self.site.requests = requests
+
+    def open(self) -> None:
+        """Begin, in the process and the thread that will run it."""
+        if not self._opened:
+            self._opened = True
+            self.driver.open()
+        self.site.begin(time.time())
+        if self.hosted is not None:
+            self.hosted.open(self.driver)
+
+    def take(self, sock: socket.socket) -> None:
+        """Serve a client's connection."""
+        now = self.driver.clock()
+        if now - self._ticked > 1.0:  # it has slept
+            self.driver.turn.now = now
+            self.site.tick(now, time.time())
+        self.driver.take(sock, self.front(self.site))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody is served, and nothing goes on for those who have left."""
+        return not (self.site.fronts or self.site.exchanges or self._running())
+
+    def let_go(self) -> None:
+        """Close what is kept for the next request: there may be none for long."""
+        for service in self.site.services:
+            service.interface.let_go()
+        self.driver.settle()
+
+    def close(self) -> None:
+        """Let go of everything, children included."""
+        if self.hosted is not None and self._opened:
+            self.hosted.shut(self.driver)
+        for service in self.site.services:
+            service.interface.close()
+        self.driver.settle()
+        self.driver.ticks.remove(self.tick)
+        self.reaper.kill_all()  # what scripts have put into the background
+        if self.site.access_log is not None:
+            self.site.access_log.close()
+
+    # ------------------------------------------------------------------ from any thread
+
+    def stop(self) -> None:
+        """Take no more, finish what is in flight within `grace_s`."""
+        self._asked = self._asked or "stop"
+        self.driver.wake()
+
+    def hurry(self) -> None:
+        """End now."""
+        self._asked = "hurry"
+        self.driver.wake()
+
+    def reopen_logs(self) -> None:
+        """After they were renamed."""
+        self._reopen = True
+        self.driver.wake()
+
+    # ------------------------------------------------------------------ while it runs
+
+    def look(self) -> None:
+        """See what others want; to be called whenever the driver has woken up."""
+        if self._reopen:
+            self._reopen = False
+            self.site.error_log.reopen()
+            if self.site.access_log is not None:
+                self.site.access_log.reopen()
+        if self._asked:
+            now = self.driver.turn.now = self.driver.clock()
+            asked, self._asked = self._asked, ""
+            if asked == "hurry":
+                self._stop_by = now
+            elif not self._stop_by:
+                self._stop_by = now + self.grace_s
+            if not self.site.draining:
+                self.site.drain()
+                self.driver.settle()
+        if self._stop_by and not self.finished:
+            self._end(self.driver.turn.now)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it takes no more connections."""
+        return self._stop_by > 0 or bool(self._asked)
+
+    def tick(self, now: float, wall: float) -> None:
+        """Called at every sweep with the driver's clock and the wall clock."""
+        self._ticked = now
+        site = self.site
+        site.tick(now, wall)
+        for service in site.services:
+            service.interface.tick(now)
+        if site.fronts and site.neighbours.waiting():
+            for front in list(site.fronts):
+                front.make_room(now)
+        self.look()
+
+    def _end(self, now: float) -> None:
+        if now < self._stop_by and not self.idle:
+            return
+        if self.site.exchanges or self._running():
+            for service in self.site.services:
+                service.interface.close()
+            self.driver.settle()
+        if not self._running():
+            self.finished = True
+
+    def _running(self) -> int:
+        """How many scripts run, whether somebody waits for their response or not."""
+        return sum(service.interface.running for service in self.site.services)
+
+
+def open_logs(access: str | None, format: str, error: str) -> tuple[AccessLog | None, ErrorLog]:
+    """The logs of one engine. Raises OSError with the file's name."""
+    error_log = ErrorLog(error)
+    return AccessLog(access, format, error_log.log) if access else None, error_log
