@@ -21,9 +21,11 @@ import msgspec
 
 from gateway import config_files as files
 from gateway import config_keys as keys
+from gateway.config_apps import App
 from gateway.config_errors import ConfigError, as_list, find_line, nearest
 from gateway.config_keys import Key
 from gateway.ends import Address
+from gateway.models import Children, Hosting, server_hosting
 from gateway.observe.access_log import Format, FormatError
 
 __all__ = ["App", "Config", "ConfigError", "Route", "directory_config", "load_config", "parse_listen"]
@@ -72,13 +74,31 @@ class Log(msgspec.Struct, frozen=True):
 
 class Server(msgspec.Struct, frozen=True):
     listen: tuple[Listen, ...]
-    concurrency: str = "event"
+    hosting: Hosting = Hosting()
+    processes_asked: int | None = None
+    """As written; 0, as None, is one per core."""
     http: str = "auto"
     user: str | None = None
     trusted_proxies: tuple[Network, ...] = ()
     grace_s: float = 30.0
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
+
+    @property
+    def concurrency(self) -> str:
+        return self.hosting.concurrency
+
+    @property
+    def processes(self) -> int:
+        return self.hosting.processes
+
+    @property
+    def threads(self) -> int:
+        return self.hosting.threads
+
+    @property
+    def children(self) -> Children:
+        return self.hosting.children
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,17 +136,6 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "client"
     websocket: bool = True
     balance: str = "least-outstanding"
-
-
-class App(msgspec.Struct, frozen=True):
-    name: str
-    command: tuple[bytes, ...]
-    """The program as an absolute path, then its arguments."""
-    interface: str
-    workers: int = 1
-    environment: tuple[tuple[bytes, bytes], ...] = ()
-    directory: bytes = b"/"
-    user: str | None = None
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -262,6 +271,7 @@ class _Reader:
             self.wrong("this model is not available in this version", "server.concurrency", model, '"event"')
         found = self.values(table, keys.SERVER, "server")
         found.pop("processes")
+        found["hosting"] = server_hosting(found.pop("concurrency"), 1)
         limits = self.values(self.table(table.get("limits", {}), "server.limits"), keys.LIMITS, "server.limits")
         timeouts = self.values(
             self.table(table.get("timeouts", {}), "server.timeouts"), keys.TIMEOUTS, "server.timeouts"
