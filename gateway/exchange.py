@@ -125,7 +125,7 @@ class Exchange:
         self.site = site
         self.client = client
         self.request = request
-        if site.forwarding.networks:
+        if site.forwarding.believes:
             self.id = site.exchange_id(client.peer, request)
             self.peer = site.forwarding.effective(client.peer, request)
         else:

@@ -25,15 +25,21 @@ _CACHE: Final = 4096
 class Forwarding:
     """The knowledge of which peers are our own proxies (`server.trusted_proxies`)."""
 
-    def __init__(self, trusted: Sequence[Network]) -> None:
+    def __init__(self, trusted: Sequence[Network], *, unix: bool = False) -> None:
+        """`unix`: whether who comes over a unix socket is one of them (only whom its mode lets in can)."""
         self.networks = tuple(trusted)
+        self.unix = unix
+        self.believes = bool(trusted) or unix
+        """Whether there is anybody whose word counts."""
         self._trusted: dict[bytes, bool] = {}
         self._lines: dict[tuple[Peer, bytes], bytes] = {}
 
     def trusts(self, peer: Peer) -> bool:
-        return bool(self.networks) and self._trusts_address(peer.remote_addr)
+        return self.believes and self._trusts_address(peer.remote_addr)
 
     def _trusts_address(self, text: bytes) -> bool:
+        if not text:
+            return self.unix
         known = self._trusted.get(text)
         if known is None:
             try:
@@ -48,7 +54,7 @@ class Forwarding:
 
     def effective(self, peer: Peer, request: Request) -> Peer:
         """The client as a trusted proxy tells it: the last address in the chain that is not our own."""
-        if not self.networks or not self.trusts(peer):
+        if not self.trusts(peer):
             return peer
         addr, port = peer.remote_addr, peer.remote_port
         for address in reversed(_chain(request)):
@@ -62,7 +68,7 @@ class Forwarding:
     def lines(self, exchange: Exchange) -> bytes:
         """What an origin server is told of the client, as lines with their CRLF."""
         direct = exchange.client.peer
-        if self.networks and self.trusts(direct):
+        if self.trusts(direct):
             lines = encode_lines(self._trusted_lines(exchange, direct))
         else:
             key = (direct, exchange.request.host)

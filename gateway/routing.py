@@ -115,7 +115,7 @@ class Router:
     def _find(self, route: Route, target: Target) -> Found:
         if target.form is Form.ASTERISK:
             raise GatewayError(501, "options", "OPTIONS * asks for the server itself", side=Side.CLIENT)
-        if target.encoded_slash and route.interface != "http":
+        if target.encoded_slash and (route.interface != "http" or route.app is not None):
             raise GatewayError(404, "encoded-slash", f"%2F in the path {_text(target.raw)}", side=Side.CLIENT)
         try:
             return locate(route, target)
@@ -232,7 +232,7 @@ def locate(route: Route, target: Target) -> Found:
         prefix, rest = split
     else:
         prefix, rest = b"", path
-    if route.interface in ("http", "static"):
+    if route.interface == "static" or (route.interface == "http" and route.app is None):
         return Found(route, target, Place(prefix, rest, b"", root))
     if route.script is not None:
         name = path if route.match.kind is Kind.EXACT else prefix

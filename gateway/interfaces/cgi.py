@@ -46,10 +46,12 @@ class CgiInterface:
     needs_length = True
     spools = False
 
-    def __init__(self, site: Site, route: Route, explain: Explain) -> None:
+    def __init__(self, site: Site, route: Route, explain: Explain, program: Launch | None = None) -> None:
+        """`program`: what answers every request, where no file does; the meta-variables are added to its environment."""
         self.site = site
         self.route = route
         self.explain = explain
+        self.program = program
         self.variables = Variables(route, site.software, lambda name, value: name + b"=" + value + b"\0")
         self.running = 0
         """Scripts that were ordered and have not ended, whether somebody waits for their response or not."""
@@ -157,7 +159,8 @@ class Script:
         if nph:  # it speaks for the connection, too, and does not say that it stays open (28)
             exchange.client.close_after()
         self.reader = ScriptResponseReader(nph=nph, request_method=request.method)
-        environment = {b"PATH": PATH}
+        program = interface.program
+        environment = {b"PATH": PATH} if program is None else dict(program.environment)
         for pair in interface.variables.encoded(exchange)[:-1].split(b"\0"):
             name, _, value = pair.partition(b"=")
             environment[name] = value
@@ -169,7 +172,10 @@ class Script:
                 arguments = [path]
         if request.length != 0:
             self.stdin = Stdin(self)
-        self.launch = Launch(path, arguments, environment, os.path.dirname(path) or b"/")
+        if program is not None:
+            self.launch = Launch(program.path, program.argv, environment, program.directory)
+        else:
+            self.launch = Launch(path, arguments, environment, os.path.dirname(path) or b"/")
         interface.site.turn.orders.append(
             Spawn(self.launch, self, stdin=self.stdin, stdout=self.stdout, stderr=self.stderr)
         )

@@ -9,12 +9,13 @@ Must never know: the front, the router's tables. Next: `protocols/http1.py` for 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import GatewayError, Retry
 from gateway.exchange import TUNNEL
 from gateway.upstreams.connection import Connection
-from gateway.upstreams.pool import Member, Pool
+from gateway.upstreams.pool import Down, Member, Pool
 from protocols.fields import all_values, first, forwardable, has_token, lower, trailers_onward
 from protocols.http1 import RequestWriter, ResponseReader, encode_lines
 from protocols.message import (
@@ -44,6 +45,7 @@ _OURS: Final = frozenset(
      b"x-forwarded-host", b"x-request-id", b"proxy", b"upgrade")
 )  # fmt: skip
 """Request fields that are ours to write, or that end here (Expect is answered by us)."""
+_PREFIX: Final = b"x-forwarded-prefix"
 _TE_TRAILERS: FieldLine = (b"TE", b"trailers")
 FORWARDS: Final = 255
 """The greatest Max-Forwards that we pass on (RFC 9110 7.6.2 leaves it to each intermediary)."""
@@ -54,7 +56,8 @@ class HttpInterface:
 
     needs_length = False
 
-    def __init__(self, site: Site, route: Route) -> None:
+    def __init__(self, site: Site, route: Route, down: Down | None = None, limit: float = math.inf) -> None:
+        """`limit`: connections that the workers of an application of our own serve at the same time."""
         self.running = 0
         self.site = site
         self.route = route
@@ -62,6 +65,7 @@ class HttpInterface:
         self.pool = Pool(
             site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
             keepalive=route.keepalive, idle_s=IDLE_S, rotate=route.balance == "round-robin",
+            limit=limit, yields=route.app is not None, down=down, shared=site,
         )  # fmt: skip
         self.prefix = route.match.value.rstrip(b"/") if route.strip_prefix else b""
 
@@ -109,10 +113,16 @@ class HttpInterface:
         derived = request.derived if request.method != b"OPTIONS" else None  # Max-Forwards means nothing to others
         # one header section says less in HTTP/1.0 (RFC 9110 7.8), and only GET opens a WebSocket
         websocket = opens_websocket(request, self.route)
-        key = (self, request.host, request.version, websocket, member if self.route.host == "upstream" else None)
+        found = exchange.found
+        mount = found.place.script_name if found is not None and self.route.app is not None else b""
+        key = (self, request.host, request.version, websocket, mount, member if self.route.host == "upstream" else None)
         lines: bytes | None = derived.get(key) if derived is not None else None
         if lines is None:
-            lines = encode_lines(origin_fields(request, self.route, member.address))
+            fields = origin_fields(request, self.route, member.address)
+            if self.route.app is not None:  # what SCRIPT_NAME is under the other interfaces
+                fields = [line for line in fields if lower(line[0]) != _PREFIX]
+                fields += [(b"X-Forwarded-Prefix", encode_path(mount))] if mount else []
+            lines = encode_lines(fields)
             if derived is not None:
                 derived[key] = lines
         return lines + self.site.forwarding.lines(exchange)

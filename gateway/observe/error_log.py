@@ -10,6 +10,7 @@ Next: `log_file.py`, where the lines go.
 from __future__ import annotations
 
 import re
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -48,6 +49,8 @@ class ErrorLog:
     def __init__(self, target: str = "-", *, clock: Callable[[], float] = time.time) -> None:
         self._file = LogFile(target, 2)
         self._clock = clock
+        self._lock = threading.RLock()
+        """Threads may share a log."""
         self._seen: dict[tuple[str, ...], list[float]] = {}
         """Of each message of late: when it was logged, and how often it came again since."""
 
@@ -68,15 +71,16 @@ class ErrorLog:
         """
         now = self._clock()
         message = (level, text, remedy, route, upstream)
-        seen = self._seen.get(message)
-        if seen is not None:
-            if now - seen[0] < REPEAT_S:
-                seen[1] += 1
-                return
-            self._forget(message)
-        elif len(self._seen) >= _MESSAGES:
-            self._forget(next(iter(self._seen)))
-        self._seen[message] = [now, 0]
+        with self._lock:
+            seen = self._seen.get(message)
+            if seen is not None:
+                if now - seen[0] < REPEAT_S:
+                    seen[1] += 1
+                    return
+                self._forget(message)
+            elif len(self._seen) >= _MESSAGES:
+                self._forget(next(iter(self._seen)))
+            self._seen[message] = [now, 0]
         self._write(level, _joined(text, remedy), _origin(exchange, route, upstream))
 
     def defect(self, error: BaseException) -> None:
@@ -91,12 +95,15 @@ class ErrorLog:
 
     def flush(self) -> None:
         """Log the counts of repeated messages whose time is over; to be called about once a second."""
+        if not self._seen:
+            return
         now = self._clock()
-        while self._seen:
-            oldest = next(iter(self._seen))
-            if now - self._seen[oldest][0] < REPEAT_S:
-                return
-            self._forget(oldest)
+        with self._lock:
+            while self._seen:
+                oldest = next(iter(self._seen))
+                if now - self._seen[oldest][0] < REPEAT_S:
+                    return
+                self._forget(oldest)
 
     def give_to(self, uid: int, gid: int) -> None:
         """Make the file that of the user who will have to open it again."""
@@ -104,14 +111,16 @@ class ErrorLog:
 
     def reopen(self) -> None:
         """After the file was renamed (logrotate)."""
-        error = self._file.reopen()
+        with self._lock:
+            error = self._file.reopen()
         if error is not None:
             self._write("error", f"cannot reopen the log {self._file.target}: {error.strerror}", "")
 
     def close(self) -> None:
-        while self._seen:
-            self._forget(next(iter(self._seen)))
-        self._file.close()
+        with self._lock:
+            while self._seen:
+                self._forget(next(iter(self._seen)))
+            self._file.close()
 
     def write_lines(self, level: str, lines: list[str], origin: str) -> None:
         """Write lines that are escaped already, each as it is, however often."""

@@ -69,8 +69,8 @@ class LogFile:
             fd = _open(self.target)
         except OSError as error:
             return error
-        os.close(self._fd)
-        self._fd = fd
+        os.dup2(fd, self._fd, inheritable=False)  # the same number: another thread may be about to write
+        os.close(fd)
         self._torn = False
         return None
 
