@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import pwd
 import re
-import shutil
 import tomllib
 from collections.abc import Iterable, Sequence
 from enum import Enum
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from gateway import config_files as files
 from gateway import config_keys as keys
-from gateway.config_apps import App
-from gateway.config_errors import ConfigError, as_list, find_line, nearest
-from gateway.config_keys import Key
+from gateway.config_apps import App, read_app
+from gateway.config_errors import ConfigError, find_line, nearest
+from gateway.config_tables import Tables
 from gateway.ends import Address
-from gateway.models import Children, Hosting, server_hosting
+from gateway.models import KNOWN_TO, MODELS, Children, Hosting, ModelError, server_hosting
 from gateway.observe.access_log import Format, FormatError
 
 __all__ = ["App", "Config", "ConfigError", "Route", "directory_config", "load_config", "parse_listen"]
@@ -75,8 +73,8 @@ class Log(msgspec.Struct, frozen=True):
 class Server(msgspec.Struct, frozen=True):
     listen: tuple[Listen, ...]
     hosting: Hosting = Hosting()
-    processes_asked: int | None = None
-    """As written; 0, as None, is one per core."""
+    processes_asked: int = 0
+    """As written; 0 is one per core."""
     http: str = "auto"
     user: str | None = None
     trusted_proxies: tuple[Network, ...] = ()
@@ -183,21 +181,8 @@ def parse_config(source: str, file: str) -> Config:
     return _Reader(source, file).config(tables)
 
 
-class _Reader:
+class _Reader(Tables):
     """Turns the tables of one file into a Config."""
-
-    def __init__(self, source: str, file: str) -> None:
-        self.source = source
-        self.file = file
-        self.directory = os.path.dirname(os.path.abspath(file))
-
-    def wrong(
-        self, problem: str, key: str, value: object = None, allowed: str = "", near: str | None = None
-    ) -> NoReturn:
-        raise ConfigError(
-            problem, file=self.file, line=find_line(self.source, key), key=key, value=value,
-            allowed=allowed, nearest=near,
-        )  # fmt: skip
 
     # ------------------------------------------------------------------ tables
 
@@ -209,7 +194,7 @@ class _Reader:
         server = self.server(self.table(tables.get("server", {}), "server"))
         log = self.log(self.table(tables.get("log", {}), "log"))
         apps = {
-            name: self.app(name, self.table(table, f"apps.{name}"))
+            name: read_app(self, name, self.table(table, f"apps.{name}"))
             for name, table in self.table(tables.get("apps", {}), "apps").items()
         }
         routes = tables.get("routes", [])
@@ -223,55 +208,10 @@ class _Reader:
             apps,
         )  # fmt: skip
 
-    def table(self, value: Any, key: str) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            name = "apps.NAME" if key.removeprefix("apps.") in ("apps", *(one.name for one in keys.APP)) else key
-            allowed = "{ name = value }" if key.startswith("routes") else f"[{name}], in single brackets"
-            self.wrong("has to be a table", key, value, allowed)
-        return value
-
-    def values(
-        self, table: dict[str, Any], known: Sequence[Key], where: str, interface: str | None = None
-    ) -> dict[str, Any]:
-        """The values of a table by key, defaults filled in."""
-        by_name = {key.name: key for key in known}
-        allowed = [key.name for key in known if not key.later and (interface is None or interface in key.interfaces)]
-        for name, value in table.items():
-            key = by_name.get(name)
-            at = f"{where}.{name}"
-            if key is None:
-                self.wrong("no such key", at, value, ", ".join(allowed), nearest(name, allowed))
-            if interface is not None and interface not in key.interfaces:
-                self.wrong(
-                    f"means nothing for interface {interface!r}", at, value,
-                    "for " + ", ".join(key.interfaces),
-                )  # fmt: skip
-            if key.later:
-                self.wrong(key.later, at, value)
-        found: dict[str, Any] = {}
-        for key in known:
-            if key.parse is None:
-                continue
-            value = table.get(key.name)
-            if value is None:
-                found[key.name] = key.default
-                continue
-            try:
-                found[key.name] = key.parse(value)
-            except ValueError as error:
-                near = error.nearest if isinstance(error, keys.NotOneOf) else None
-                self.wrong("is not allowed", f"{where}.{key.name}", value, str(error), near)
-        return found
-
     def server(self, table: dict[str, Any]) -> Server:
-        processes = table.get("processes", 1)
-        if isinstance(processes, int) and not isinstance(processes, bool) and processes != 1:
-            self.wrong("another number than one is not available in this version", "server.processes", processes, "1")
-        if (model := table.get("concurrency")) in keys.LATER_MODELS:
-            self.wrong("this model is not available in this version", "server.concurrency", model, '"event"')
-        found = self.values(table, keys.SERVER, "server")
-        found.pop("processes")
-        found["hosting"] = server_hosting(found.pop("concurrency"), 1)
+        found = self.values(table, keys.SERVER, "server", self.model(table))
+        found["hosting"] = self.hosting(found, table)
+        found["processes_asked"] = found.pop("processes")
         limits = self.values(self.table(table.get("limits", {}), "server.limits"), keys.LIMITS, "server.limits")
         timeouts = self.values(
             self.table(table.get("timeouts", {}), "server.timeouts"), keys.TIMEOUTS, "server.timeouts"
@@ -291,6 +231,25 @@ class _Reader:
             trusted_proxies=tuple(networks), grace_s=found.pop("grace"), limits=Limits(**limits),
             timeouts=Timeouts(**{name + "_s": value or float("inf") for name, value in timeouts.items()}), **found,
         )  # fmt: skip
+
+    def model(self, table: dict[str, Any]) -> tuple[str, str] | None:
+        """What decides which keys of [server] mean something; None where it is not even a model."""
+        name = table.get("concurrency", "event")
+        if name not in MODELS:
+            return None
+        if name not in KNOWN_TO["processes"] and table.get("processes") == 1 and table["processes"] is not True:
+            del table["processes"]  # it is so
+        return "concurrency", name
+
+    def hosting(self, found: dict[str, Any], table: dict[str, Any]) -> Hosting:
+        where = "server.children"
+        children = self.values(self.table(table.get("children", {}), where), keys.CHILDREN, where, self.model(table))
+        given = {name: value for name, value in children.items() if value is not None}
+        try:
+            return server_hosting(found.pop("concurrency"), found["processes"] or None, found.pop("threads"), given)
+        except ModelError as error:
+            key = f"{where if error.key in given else 'server'}.{error.key}"
+            self.wrong(error.problem, key, error.value, error.remedy)
 
     def log(self, table: dict[str, Any]) -> Log:
         found = self.values(table, keys.LOG, "log")
@@ -317,60 +276,6 @@ class _Reader:
             self.wrong("is not allowed", key, str(address), str(error))
         return Address(path=path)
 
-    def user(self, name: str, key: str) -> None:
-        try:
-            pwd.getpwnam(name)
-        except KeyError:
-            self.wrong("there is no such user on this machine", key, name)
-
-    # ------------------------------------------------------------------ apps
-
-    def app(self, name: str, table: dict[str, Any]) -> App:
-        where = f"apps.{name}"
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", name):
-            self.wrong("is no name for an app", where, allowed="letters, digits, - and _, at most 32")
-        found = self.values(table, keys.APP, where)
-        if found["command"] is None or not found["command"]:
-            self.wrong("what to run is missing", where, allowed='command = ["program", "argument"]')
-        if found["interface"] is None:
-            self.wrong("what the program speaks is missing", where, allowed='interface = "fastcgi" | "scgi"')
-        directory = os.path.join(self.directory, found["directory"] or "")
-        if (fault := files.directory_fault(os.path.normpath(directory))) is not None:
-            self.wrong(fault.problem, f"{where}.directory", found["directory"], fault.remedy)
-        if found["user"] is not None:
-            self.user(found["user"], f"{where}.user")
-        program = found["command"][0]
-        path = os.path.join(directory, program) if "/" in program else shutil.which(program)
-        fault = files.program_fault(path) if path is not None else files.Fault("there is no such program")
-        if path is None or fault is not None:
-            assert fault is not None
-            remedy = fault.remedy or "a program on PATH, or a path relative to the app's directory"
-            if isinstance(table["command"], str) and (words := as_list(program)):
-                remedy = f"program and arguments apart: command = {words}"
-            self.wrong(fault.problem, f"{where}.command", program, remedy)
-        return App(
-            name, (os.fsencode(os.path.abspath(path)), *map(os.fsencode, found["command"][1:])), found["interface"],
-            self.workers(table.get("workers", 1), f"{where}.workers"), found["environment"],
-            os.fsencode(os.path.normpath(directory)), found["user"],
-        )  # fmt: skip
-
-    def workers(self, value: Any, key: str) -> int:
-        if isinstance(value, dict):
-            for name in value:
-                if name not in ("min", "max"):
-                    self.wrong("only a fixed number of workers is available in this version", f"{key}.{name}",
-                               value[name], "workers = 4")  # fmt: skip
-            low, high = value.get("min", value.get("max")), value.get("max", value.get("min"))
-            if low != high:
-                self.wrong(
-                    "only a fixed number of workers is available in this version", key, value, f"workers = {high}"
-                )
-            value = high
-        try:
-            return keys.count(1)(value)
-        except ValueError as error:
-            self.wrong("is not allowed", key, value, str(error))
-
     # ------------------------------------------------------------------ routes
 
     def route(self, number: int, table: dict[str, Any], server: Server, apps: dict[str, App]) -> Route:
@@ -384,17 +289,15 @@ class _Reader:
             self.wrong("no such interface", f"{where}.interface", interface, str(told), told.nearest)
         if interface == "fastcgi" and table.get("multiplex") is False:
             table = {name: value for name, value in table.items() if name != "multiplex"}
-        found = self.values(table, keys.ROUTE, where, interface)
+        chosen = "interface", interface
+        found = self.values(table, keys.ROUTE, where, chosen)
         if found["path"] is None:
             self.wrong("`path` is missing", where, allowed='a prefix "/app/", "=/exact" or "*.php"')
         timeouts = self.values(
-            self.table(table.get("timeouts", {}), f"{where}.timeouts"),
-            keys.ROUTE_TIMEOUTS,
-            f"{where}.timeouts",
-            interface,
+            self.table(table.get("timeouts", {}), f"{where}.timeouts"), keys.ROUTE_TIMEOUTS, f"{where}.timeouts", chosen
         )
         limits = self.values(
-            self.table(table.get("limits", {}), f"{where}.limits"), keys.ROUTE_LIMITS, f"{where}.limits", interface
+            self.table(table.get("limits", {}), f"{where}.limits"), keys.ROUTE_LIMITS, f"{where}.limits", chosen
         )
         self.target(found, where, interface, apps)
         match = self.match(found["path"], f"{where}.path")
@@ -420,21 +323,27 @@ class _Reader:
 
     def target(self, found: dict[str, Any], where: str, interface: str, apps: dict[str, App]) -> None:
         """Exactly one target (DESIGN section 4)."""
-        both = ("root", "script") if interface in ("cgi", "static") else ("address", "app")
-        names = tuple(name for name in both if (interface, name) not in (("static", "script"), ("http", "app")))
+        names = keys.TARGETS[interface]
         given = [name for name in names if found[name]]
         if len(given) != 1:
             problem = "has no target" if not given else f"has {len(given)} targets"
             self.wrong(problem, where, allowed="exactly one of " + ", ".join(names) + f" for interface {interface!r}")
-        app = found["app"]
-        if app is None:
+        name = found["app"]
+        if name is None:
             return
-        if app not in apps:
-            self.wrong("there is no such app", f"{where}.app", app, ", ".join(apps) or "an [apps.NAME] table",
-                       nearest(app, apps))  # fmt: skip
-        if apps[app].interface != interface:
-            self.wrong(f"the app speaks {apps[app].interface}", f"{where}.app", app,
-                       f"interface = {apps[app].interface!r} for this route, or another app")  # fmt: skip
+        if name not in apps:
+            self.wrong("there is no such app", f"{where}.app", name, ", ".join(apps) or "an [apps.NAME] table",
+                       nearest(name, apps))  # fmt: skip
+        app = apps[name]
+        if app.kind == "command" and app.interface != interface:
+            remedy = f"interface = {app.interface!r} for this route, or another app"
+            if interface in _INSTEAD_OF_APP:
+                remedy += "; " + _INSTEAD_OF_APP[interface]
+            self.wrong(f"the app speaks {app.interface}", f"{where}.app", name, remedy)
+        if interface == "cgi":
+            for key in ("index", "split", "indexed_query"):
+                if found[key]:
+                    self.wrong("means nothing beside `app`", f"{where}.{key}", found[key], "for routes with root or script")
 
     def match(self, path: str, key: str) -> Match:
         allowed = 'a prefix "/app/", "=/exact" or "*.php"'
@@ -466,6 +375,12 @@ class _Reader:
         return os.fsencode(path)
 
 
+_INSTEAD_OF_APP = {
+    "cgi": 'a program that speaks CGI: script = "path"',
+    "http": 'a server that somebody else runs: address = "host:port"',
+}
+
+
 def directory_config(
     directory: str, listen: Iterable[Listen], *, cgi: bool = True, cgi_directories: Sequence[str] = ("cgi-bin", "htbin")
 ) -> Config:
@@ -487,4 +402,4 @@ def directory_config(
                 interface="cgi", root=os.path.join(root, os.fsencode(name)),
             )
         )  # fmt: skip
-    return Config(None, Server(tuple(listen)), Log(), tuple(routes), {})
+    return Config(None, Server(tuple(listen), server_hosting("event")), Log(), tuple(routes), {})

@@ -10,14 +10,21 @@ import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Any
 
 from gateway.config_errors import nearest
 from gateway.ends import Address
+from gateway.models import KNOWN_TO, MODELS, MOST, SERVER_THREADS, USUAL_QUEUE, WORKER_THREADS
 
-LATER_MODELS = ("single", "fork", "thread", "prefork", "threadpool")
 INTERFACES = ("cgi", "fastcgi", "scgi", "http", "static")
 GATEWAY = ("cgi", "fastcgi", "scgi", "http")
+HOSTED = ("wsgi", "asgi")
+TARGETS = {
+    "cgi": ("root", "script", "app"), "static": ("root",), "fastcgi": ("address", "app"), "scgi": ("address", "app"),
+    "http": ("address", "app"),
+}  # fmt: skip
+"""What a route may name, exactly one of them."""
 UNIX_PATH_BYTES = 107
 
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) *([KMGT]i?B|B)?", re.IGNORECASE)
@@ -207,16 +214,33 @@ def suffix(value: Any) -> str:
     return value
 
 
+def specifier(value: Any) -> str:
+    """Where an application is: "module:callable", "package.module:factory()"; "module" alone is its `application`."""
+    if isinstance(value, str):
+        module, colon, name = value.partition(":")
+        if "/" in value or module.endswith(".py"):
+            raise ValueError('a module and no file: "hello:application", with `directory` for where hello.py lies')
+        if name.endswith(")") and not name.endswith("()"):
+            raise ValueError('a factory without arguments: "hello:make()"')
+        if _dotted(module) and (_dotted(name.removesuffix("()")) or not colon):
+            return value
+    raise ValueError('a module and what is in it: "hello:application", "package.hello:app", "hello:make()"')
+
+
+def _dotted(name: str) -> bool:
+    return all(part.isidentifier() and not iskeyword(part) for part in name.split("."))
+
+
 def boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("true or false, without quotes")
     return value
 
 
-def count(minimum: int) -> Callable[[Any], int]:
+def count(minimum: int, most: int = _LARGEST) -> Callable[[Any], int]:
     def parse(value: Any) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= _LARGEST:
-            raise ValueError(f"a whole number from {minimum} up")
+        if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= most:
+            raise ValueError(f"a whole number from {minimum} {'up' if most == _LARGEST else f'to {most}'}")
         return value
 
     return parse
@@ -272,7 +296,8 @@ class Key:
     """None: a table of its own, or not served yet (`later`)."""
     default: Any
     meaning: str
-    interfaces: tuple[str, ...] = INTERFACES
+    known_to: tuple[str, ...] = ()
+    """The interfaces, concurrency models or kinds of apps for which it means something; empty: all."""
     example: str = ""
     """As it is written in TOML."""
     unset: str = ""
@@ -280,17 +305,23 @@ class Key:
     later: str = ""
     """What to say of a key that this version knows of, and does not serve."""
 
+    def means_something(self, chosen: str) -> bool:
+        return not self.known_to or chosen in self.known_to
+
 
 _LATER = "not available in this version"
+ONE_OF = "one of the three"
 _SMALLEST_HEAD = 256
 """Octets: a request of curl needs some 80, one of a browser more than this."""
 
 SERVER = (
     Key("listen", listens, (Address("127.0.0.1", 8000),), 'where: "127.0.0.1:8000", "[::1]:8000", "unix:/path", "fd:3"',
         example='["127.0.0.1:8000"]'),
-    Key("concurrency", choice("event"), "event", "only the event loop in this version", example='"event"'),
-    Key("processes", count(0), 1, "how many server processes; only 1 in this version", example="1"),
-    Key("threads", None, None, "", later=_LATER),
+    Key("concurrency", choice(*MODELS), "event", " | ".join(MODELS), example='"event"'),
+    Key("processes", count(0, MOST), 0, "how many; prefork, threadpool: how many at least; 0: one per core",
+        KNOWN_TO["processes"], example="0"),
+    Key("threads", count(1, MOST), None, "in each process", KNOWN_TO["threads"], example=str(SERVER_THREADS),
+        unset=f"`{SERVER_THREADS}`"),
     Key("http", choice("auto", "httptools", "h11"), "auto", "the tokeniser: httptools (C) or h11 (pure Python)",
         example='"auto"'),
     Key("user", text, None, "drop to this user after binding, when started as root", example='"www-data"',
@@ -299,8 +330,22 @@ SERVER = (
         example='["127.0.0.1", "10.0.0.0/8"]', unset="none"),
     Key("grace", grace, 30.0, 'for requests in flight when the server is told to stop; "0" to wait for none',
         example='"30s"'),
+    Key("children", None, None, "see [server.children]"),
     Key("limits", None, None, "see [server.limits]"),
     Key("timeouts", None, None, "see [server.timeouts]"),
+)  # fmt: skip
+
+CHILDREN = (
+    Key("max", count(1, MOST), None, "at most: processes (prefork, threadpool, fork) or threads (thread)", KNOWN_TO["max"],
+        example="64", unset="`64`; threadpool: `8`"),
+    Key("min_spare", count(1, MOST), None, "idle ones at least: processes (prefork) or threads (threadpool)",
+        KNOWN_TO["min_spare"], example="2", unset="`2`"),
+    Key("max_spare", count(1, MOST), None, "idle ones at most; threadpool: at least min_spare + threads",
+        KNOWN_TO["max_spare"], example="8", unset="`8`, or as many as min_spare and threads need"),
+    Key("requests", count(0), None, "a process ends after so many, 25 % more or less, and another one begins; 0: never",
+        KNOWN_TO["requests"], example="10000", unset="`10000`; event: `0`"),
+    Key("queue", count(0, MOST), None, "connections that wait for one of max; those beyond get 503", KNOWN_TO["queue"],
+        example=str(USUAL_QUEUE), unset=f"`{USUAL_QUEUE}`"),
 )  # fmt: skip
 
 LIMITS = (
@@ -339,7 +384,7 @@ ROUTE = (
     Key("script", text, None, "one program for all paths below", ("cgi",), example='"hello.cgi"', unset="none"),
     Key("address", many(address), (), "workers that somebody else runs", ("fastcgi", "scgi", "http"),
         example='["127.0.0.1:9000", "unix:/run/x.sock"]', unset="none"),
-    Key("app", text, None, "an [apps.NAME] that the gateway runs", ("fastcgi", "scgi"), example='"hello"', unset="none"),
+    Key("app", text, None, "an [apps.NAME] that the gateway runs", GATEWAY, example='"hello"', unset="none"),
     Key("environment", environment, (), "meta-variables added for the script or worker", ("cgi", "fastcgi", "scgi"),
         example='{ NAME = "value" }', unset="none"),
     Key("timeouts", None, None, "{ connect, response, read, total }", GATEWAY, example='{ response = "60s" }',
@@ -382,18 +427,34 @@ ROUTE_TIMEOUTS = (
 ROUTE_LIMITS = (Key("content", size, None, "request content (413)", example='"1GiB"', unset="as [server.limits]"),)
 
 APP = (
-    Key("command", many(text), None, "the program and its arguments; it gets its socket on descriptor 0",
-        example='["php-cgi"]', unset="required"),
-    Key("interface", choice("fastcgi", "scgi"), None, "what the program speaks", example='"fastcgi"', unset="required"),
-    Key("workers", None, 1, "how many processes", example="4", unset="`1`"),
+    Key("wsgi", specifier, None, "a WSGI application that the gateway hosts: module:callable or module:factory()",
+        ("wsgi",), example='"hello:application"', unset=ONE_OF),
+    Key("asgi", specifier, None, "likewise an ASGI application", ("asgi",), example='"hello:app"', unset=ONE_OF),
+    Key("command", many(text), None, "any program and its arguments; it gets its socket on descriptor 0",
+        ("command",), example='["php-cgi"]', unset=ONE_OF),
+    Key("interface", choice("fastcgi", "scgi"), None, "what the program speaks", ("command",), example='"fastcgi"',
+        unset="required"),
+    Key("concurrency", choice(*MODELS), None, " | ".join(MODELS), HOSTED, example='"threadpool"',
+        unset="threadpool for wsgi, event for asgi"),
+    Key("workers", None, None, "how many processes, all the time; or { min, max, ... } for what is hosted", example="4",
+        unset="`1`; prefork, fork: as many as are needed"),
+    Key("threads", count(1, MOST), None, "in each process (threadpool; event: for wsgi)", HOSTED,
+        example=str(WORKER_THREADS), unset=f"`{WORKER_THREADS}`"),
     Key("environment", environment, (), "its environment, beside PATH; nothing else is inherited",
         example='{ NAME = "value" }', unset="none"),
-    Key("directory", text, None, "its working directory", example='"."', unset="that of the config file"),
+    Key("directory", text, None, "its working directory; modules are found there", example='"."',
+        unset="that of the config file"),
+    Key("python", text, None, "the interpreter, such as that of a virtual environment", HOSTED, example='"venv/bin/python"',
+        unset="the gateway's"),
     Key("user", text, None, "run it as this user; needs root, and no other server.user", example='"www-data"',
         unset="the gateway's"),
-    Key("wsgi", None, None, "", later=_LATER + ": run the application with a FastCGI or SCGI server of its own "
-        "(flup) and name that as `command`"),
-    Key("asgi", None, None, "", later=_LATER),
-    Key("concurrency", None, None, "", later=_LATER),
-    Key("threads", None, None, "", later=_LATER),
 )  # fmt: skip
+
+WORKERS = (
+    Key("min", count(1, MOST), None, "processes at least; event: as many as max", KNOWN_TO["processes"], example="1",
+        unset="`1`"),
+    Key("max", count(1, MOST), None, "processes at most; thread: threads", (*KNOWN_TO["max"], "event"), example="8",
+        unset="`64`; threadpool: `8`; event: as min"),
+    *(key for key in CHILDREN if key.name != "max"),
+)  # fmt: skip
+"""`workers` of what is hosted, where it is a table."""

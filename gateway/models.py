@@ -28,6 +28,8 @@ KNOWN_TO = {
 }
 """What may be said, and of which models."""
 
+MOST = 1 << 16
+"""Children and their threads, all together: the scoreboard has a place for each."""
 USUAL_MAX = {"prefork": 64, "fork": 64, "thread": 64, "threadpool": 8}
 USUAL_REQUESTS = {"prefork": 10_000, "threadpool": 10_000, "event": 0}
 USUAL_QUEUE = 128
@@ -78,7 +80,7 @@ class Hosting(msgspec.Struct, frozen=True):
         yield from ("--concurrency", self.concurrency)
         if self.concurrency in KNOWN_TO["processes"]:
             yield from ("--processes", str(self.processes))
-        if self.threads > 1 or self.concurrency == "threadpool":
+        if self.concurrency in ("threadpool", "event"):
             yield from ("--threads", str(self.threads))
         for name in ("max", "min_spare", "max_spare", "requests", "queue"):
             if self.concurrency in KNOWN_TO[name]:
@@ -145,8 +147,13 @@ def _hosting(
     concurrency: str, processes: int, threads: int | None, given: Mapping[str, int], usual: int,
     threads_in_event: bool = False,
 ) -> Hosting:
+    for name, value in given.items():
+        if concurrency not in KNOWN_TO[name]:
+            raise _means_nothing(name, value, concurrency)
+    if threads is not None and concurrency not in ("threadpool", "event"):
+        raise _means_nothing("threads", threads, concurrency)
     if concurrency == "threadpool" or (concurrency == "event" and threads_in_event):
-        threads = threads or usual
+        threads = usual if threads is None else threads
     else:
         threads = 1
     return Hosting(concurrency, processes, threads, children_for(concurrency, given, processes, threads))
@@ -157,6 +164,7 @@ def children_for(concurrency: str, given: Mapping[str, int], processes: int, thr
 
     What means nothing for the model is not looked at: KNOWN_TO says what that is.
     """
+    _check(concurrency, {"processes": processes, "threads": threads, **given})
     requests = given.get("requests", USUAL_REQUESTS.get(concurrency, 0))
     if concurrency == "single":
         return Children()
@@ -170,6 +178,8 @@ def children_for(concurrency: str, given: Mapping[str, int], processes: int, thr
             "processes", processes, f"are more than there may be at most ({most})", f"max = {processes}, or fewer processes"
         )
     per_process = threads if concurrency == "threadpool" else 1
+    if most * per_process > MOST:
+        raise ModelError("max", most, f"would be {most * per_process} threads in all", f"at most {MOST // per_process}")
     what = "threads" if concurrency == "threadpool" else "processes"
     room = per_process if concurrency == "threadpool" else 0
     """Idle threads that a new process brings along: with less room above min_spare, it would have to end at once."""
@@ -188,6 +198,13 @@ def children_for(concurrency: str, given: Mapping[str, int], processes: int, thr
             f"at least {min_spare + room}: else a process that was just started would have to end again",
         )  # fmt: skip
     return Children(most, min_spare, max_spare, requests)
+
+
+def _check(concurrency: str, given: Mapping[str, int]) -> None:
+    for name, value in given.items():
+        least = 0 if name in ("requests", "queue") else 1
+        if concurrency in KNOWN_TO[name] and not least <= value <= (1 << 62 if name == "requests" else MOST):
+            raise ModelError(name, value, "is not allowed", f"a whole number from {least} up")
 
 
 def _means_nothing(key: str, value: int, concurrency: str) -> ModelError:

@@ -50,7 +50,9 @@ def starter() -> str:
     lines = [
         "## gateway-suite. A line that begins with `# ` is off: take these two characters away to switch it on.",
         "## What begins with `##` only explains. Paths are relative to this file.",
-        "", "[server]", *_explained(keys.SERVER, on=("listen",)),
+        "", "[server]", *_explained(keys.SERVER, on=("listen",), known=True),
+        "", "# [server.children]                 # processes and threads that serve; for the models in brackets",
+        *_explained(keys.CHILDREN, known=True),
         "", "# [server.limits]                   # sizes in octets, or with a unit", *_explained(keys.LIMITS),
         "", "# [server.timeouts]", *_explained(keys.TIMEOUTS),
         "", "# [log]", *_explained(keys.LOG),
@@ -63,30 +65,41 @@ def starter() -> str:
         '# path = "*.php"', '# interface = "fastcgi"', '# root = "public"', '# split = ".php"',
         '# index = ["index.php"]',
         '# address = "unix:/run/php/php-fpm.sock"',
-        "", "# [[routes]]                        # workers that the gateway runs itself: see [apps.hello]",
-        '# path = "/hello/"', '# interface = "fastcgi"           # change this one word', '# app = "hello"',
+        "", "# [[routes]]                        # a Python application, hosted by the gateway: see [apps.hello]",
+        '# path = "/hello/"', '# interface = "fastcgi"             # change this one word: cgi, fastcgi, scgi, http',
+        '# app = "hello"',
         "", "## All keys of a route, and the interfaces that know them. Those that have tables come last.",
-        "# [[routes]]", *_explained(keys.ROUTE, interfaces=True, without=("timeouts", "limits")),
-        "# [routes.timeouts]                 # of the route above", *_explained(keys.ROUTE_TIMEOUTS, interfaces=True),
+        "# [[routes]]", *_explained(keys.ROUTE, known=True, without=("timeouts", "limits")),
+        "# [routes.timeouts]                 # of the route above", *_explained(keys.ROUTE_TIMEOUTS, known=True),
         "# [routes.limits]", *_explained(keys.ROUTE_LIMITS),
-        "", "# [apps.hello]", *_explained(keys.APP),
+        "", "# [apps.hello]                      # a Python application that the gateway hosts",
+        *_explained(keys.APP, without=("asgi", "command", "interface", "workers")),
+        "# [apps.hello.workers]              # or workers = 4: so many all the time; for the models in brackets",
+        *_explained(keys.WORKERS, known=True),
+        "", "# [apps.chat]", *_explained(keys.APP, only=("asgi",)),
+        "", "# [apps.php]                        # a program that speaks FastCGI or SCGI itself",
+        *_explained(keys.APP, only=("command", "interface", "workers")),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
 def _explained(
-    table: Iterable[Key], *, on: Collection[str] = (), without: Collection[str] = (), interfaces: bool = False
+    table: Iterable[Key], *, on: Collection[str] = (), without: Collection[str] = (), only: Collection[str] = (),
+    known: bool = False,
 ) -> Iterator[str]:
     for key in table:
-        if key.later or not key.example or key.name in without:
+        if key.later or not key.example or key.name in without or (only and key.name not in only):
             continue
         setting = f"{key.name} = {key.example}"
         if key.name not in on:
             setting = "# " + setting
-        known = f"; not set: {key.unset}" if key.unset not in ("", "none", "required") else ""
-        if interfaces and key.interfaces != keys.INTERFACES:
-            known += f" ({', '.join(key.interfaces)})"
-        yield f"{setting:<35} # {key.meaning}{known}"
+        more = f"; not set: {key.unset.replace('`', '')}" if key.unset not in _NO_DEFAULT else ""
+        if known and key.known_to:
+            more += f" ({', '.join(key.known_to)})"
+        yield f"{setting:<35} # {key.meaning}{more}"
+
+
+_NO_DEFAULT = ("", "none", "required", keys.ONE_OF)
 
 
 def reference() -> str:
@@ -94,14 +107,16 @@ def reference() -> str:
     parts = ["# The config file", "", "TOML; paths are relative to the file. `gateway init` writes one to start from, "
              "`gateway check` says what is wrong with one.", ""]  # fmt: skip
     for title, table, note in (
-        ("[server]", keys.SERVER, ""),
+        ("[server]", keys.SERVER, _MODELS_NOTE),
+        ("[server.children]", keys.CHILDREN, ""),
         ("[server.limits]", keys.LIMITS, "Sizes: `4096`, `\"8KiB\"`, `\"10MB\"`, `\"1GiB\"`."),
         ("[server.timeouts]", keys.TIMEOUTS, "Durations: `\"500ms\"`, `\"10s\"`, `2.5`; `\"0\"` for no bound."),
         ("[log]", keys.LOG, ""),
         ("[[routes]]", keys.ROUTE, _ROUTES_NOTE),
         ("timeouts of a route", keys.ROUTE_TIMEOUTS, ""),
         ("limits of a route", keys.ROUTE_LIMITS, ""),
-        ("[apps.NAME]", keys.APP, ""),
+        ("[apps.NAME]", keys.APP, _APPS_NOTE),
+        ("workers of a hosted application", keys.WORKERS, _WORKERS_NOTE),
     ):  # fmt: skip
         parts += [f"## {title}", ""]
         if note:
@@ -110,7 +125,7 @@ def reference() -> str:
         for key in table:
             if key.later or not key.example:
                 continue
-            known = "all" if key.interfaces == keys.INTERFACES else ", ".join(key.interfaces)
+            known = ", ".join(key.known_to) or "all"
             meaning = key.meaning.replace("|", "\\|")
             default, example = (key.unset, f"`{key.example}`") if key.unset else (f"`{key.example}`", "")
             parts.append(f"| `{key.name}` | {default} | {example} | {meaning} | {known} |")
@@ -118,8 +133,33 @@ def reference() -> str:
     return "\n".join(parts) + _SCRIPTS_NOTE
 
 
-_ROUTES_NOTE = """Each route has exactly one target: `root` or `script` for cgi, `root` for static, `address` for
-http, `address` or `app` for fastcgi and scgi. Which route wins: one that names the request's host before one
+_MODELS_NOTE = """`concurrency` says who serves a connection:
+
+| model | shape |
+|---|---|
+| `single` | one process, one thread, one connection at a time |
+| `fork` | a process for each connection, started when it comes |
+| `thread` | a thread for each connection, likewise |
+| `prefork` | a pool of processes that accept by themselves; idle ones are kept ready |
+| `threadpool` | a pool of processes with a fixed number of threads, one connection a thread |
+| `event` | an event loop in each process, one process a core; thousands of connections each |
+
+A key that means nothing for the model is a mistake."""
+
+_APPS_NOTE = """Exactly one of `wsgi`, `asgi` and `command`. An application (`wsgi`, `asgi`) is hosted by the gateway:
+any route may name it, whatever its interface, several routes may, and changing `interface` of the route from
+one to another changes nothing in the application. Under fastcgi, scgi and http a `gateway worker` runs for each
+interface that is used; under cgi each request is a process of its own, so `concurrency`, `workers` and `threads`
+count for nothing there. Under http, `X-Forwarded-Prefix` tells the application the path of its route, so that
+SCRIPT_NAME is the same as under the others. It is imported when its worker starts, not by `gateway check`.
+
+A program (`command`) speaks one interface, FastCGI or SCGI, and the route has to name that one."""
+
+_WORKERS_NOTE = """`workers = 4` are four processes all the time; `workers = { max = 8 }` are as many as are needed.
+What the words mean for a model is as in [server.children]. For a `command`, `workers` is a number."""
+
+_ROUTES_NOTE = """Each route has exactly one target: `root`, `script` or `app` for cgi, `root` for static, `address` or
+`app` for fastcgi, scgi and http. Which route wins: one that names the request's host before one
 that names none; then an exact path, a suffix, the longest prefix; then the order in the file. A suffix route
 with `index` also answers for a directory that holds such a file."""
 

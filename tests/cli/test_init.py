@@ -14,7 +14,8 @@ from gateway.cli import main
 from gateway.cli.init import reference, starter
 from gateway.config import load_config, parse_config
 
-TABLES = (keys.SERVER, keys.LIMITS, keys.TIMEOUTS, keys.LOG, keys.ROUTE, keys.ROUTE_TIMEOUTS, keys.ROUTE_LIMITS, keys.APP)
+TABLES = (keys.SERVER, keys.CHILDREN, keys.LIMITS, keys.TIMEOUTS, keys.LOG, keys.ROUTE, keys.ROUTE_TIMEOUTS,
+          keys.ROUTE_LIMITS, keys.APP, keys.WORKERS)  # fmt: skip
 
 
 def test_what_it_writes_passes_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +65,7 @@ def test_the_reference_tells_what_holds_if_a_key_is_not_set() -> None:
                  '| `user` | who starts it | `"www-data"` | drop to this user after binding, when started as root | all |',
                  '| `index` | `"index.html"` for static, else none | `["index.php"]` |'
                  " names tried for a directory | fastcgi, scgi, cgi, static |",
-                 '| `workers` | `1` | `4` | how many processes | all |'):  # fmt: skip
+                 '| `threads` | `16` | `16` | in each process | threadpool |'):  # fmt: skip
         assert line in lines
     for table in TABLES:
         for key in table:
