@@ -340,7 +340,7 @@ CHILDREN = (
         example="64", unset="`64`; threadpool: `8`"),
     Key("min_spare", count(1, MOST), None, "idle ones at least: processes (prefork) or threads (threadpool)",
         KNOWN_TO["min_spare"], example="2", unset="`2`"),
-    Key("max_spare", count(1, MOST), None, "idle ones at most; threadpool: at least min_spare + threads",
+    Key("max_spare", count(1), None, "idle ones at most; threadpool: at least min_spare + threads",
         KNOWN_TO["max_spare"], example="8", unset="`8`, or as many as min_spare and threads need"),
     Key("requests", count(0), None, "a process ends after so many, 25 % more or less, and another one begins; 0: never",
         KNOWN_TO["requests"], example="10000", unset="`10000`; event: `0`"),

@@ -116,6 +116,8 @@ def server_hosting(
         processes = 1
     elif not processes:  # nobody asked for this number, so it gives way
         processes = min(cores(), given.get("max", cores())) if concurrency in POOLS else cores()
+    if threads is not None and concurrency not in KNOWN_TO["threads"]:
+        raise _means_nothing("threads", threads, concurrency)
     return _hosting(concurrency, processes, threads, given, SERVER_THREADS)
 
 
@@ -203,8 +205,9 @@ def children_for(concurrency: str, given: Mapping[str, int], processes: int, thr
 def _check(concurrency: str, given: Mapping[str, int]) -> None:
     for name, value in given.items():
         least = 0 if name in ("requests", "queue") else 1
-        if concurrency in KNOWN_TO[name] and not least <= value <= (1 << 62 if name == "requests" else MOST):
-            raise ModelError(name, value, "is not allowed", f"a whole number from {least} up")
+        most = MOST if name not in ("requests", "max_spare") else 1 << 62
+        if (name == "threads" or concurrency in KNOWN_TO[name]) and not least <= value <= most:
+            raise ModelError(name, value, "is not allowed", f"a whole number from {least} to {most}")
 
 
 def _means_nothing(key: str, value: int, concurrency: str) -> ModelError:
