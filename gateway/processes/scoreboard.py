@@ -1,0 +1,352 @@
+"""What the engines of one server see of each other, and their parent of them: counters in shared memory.
+
+Promise: nobody waits for anybody here, but for the few instructions in which `may_run` counts; an engine that
+was killed at any point leaves nothing locked, and nothing that `clear` does not put right.
+Must never know: HTTP, what an engine serves, how many there should be. Next: `children.py`, which decides that.
+
+The memory is made before the first fork, and inherited. Each field has one writer, the engine whose it is or the
+parent, and lies on its own eight octets (a state: on one), which are written at once: so they need no lock. What
+is added up over several slots may be a moment old when it is known; only `may_run` is exact.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import mmap
+import os
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Final
+
+FREE: Final = 0
+STARTING: Final = 1
+IDLE: Final = 2
+"""It would take a connection now."""
+BUSY: Final = 3
+"""It would not."""
+ENDING: Final = 4
+"""It will not any more."""
+
+SCARCE_S: Final = 60.0
+"""So long after somebody starved at an address, nobody keeps a connection there."""
+FRESH_S: Final = 2.0
+"""Without a sign of life for so long, an engine is not counted on."""
+TEXT_OCTETS: Final = 240
+
+_IDLE: Final = b"\x02"
+_WORD: Final = 8
+_HEAD: Final = 8
+"""Words before the first slot; the line is in the first of them."""
+_ROW: Final = 8
+"""Words of one slot: 64 octets, so that two engines do not write to the same line of a cache."""
+_PID: Final = 0
+_HELD: Final = 1
+_REQUESTS: Final = 2
+_BEAT: Final = 3
+_APP: Final = 4 + TEXT_OCTETS // _WORD
+"""Words of one application: sequence, checksum, when to try again, length of the text, the text."""
+_TRIES: Final = 3
+
+
+def _nothing_pending() -> bool:
+    return False
+
+
+def _nobody_listens(connections: int) -> None:
+    pass
+
+
+class Scoreboard:
+    """The board of one server.
+
+    `slots`      engines that there may be at a time
+    `addresses`  of workers, of which `starves` and `scarce` speak
+    `apps`       names of the applications of which the parent tells
+    `counted`    for so many things (routes with scripts) the engines count what runs, each from 0 up
+    `line`       connections that the parent holds until there is an engine for them
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        addresses: Sequence[str],
+        apps: Sequence[str],
+        counted: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.slots = slots
+        self.clock = clock
+        self.numbers = {address: number for number, address in enumerate(addresses)}
+        rows_end = _HEAD + slots * _ROW
+        stamps_end = rows_end + len(addresses)
+        apps_end = stamps_end + len(apps) * _APP
+        words = apps_end + counted * slots
+        self.states_at = words * _WORD
+        self.states_end = self.states_at + slots
+        self.map = mmap.mmap(-1, self.states_end)
+        self.octets = memoryview(self.map)
+        numbers = self.octets[: self.states_at]
+        self.words: memoryview[int] = numbers.cast("q")
+        self.seconds: memoryview[float] = numbers.cast("d")
+        self.states = self.octets[self.states_at : self.states_end]
+        self.held = self.words[_HEAD + _HELD : rows_end : _ROW]
+        self.beats = self.seconds[_HEAD + _BEAT : rows_end : _ROW]
+        self.stamps = self.seconds[rows_end:stamps_end]
+        for number in range(len(addresses)):
+            self.stamps[number] = -math.inf
+        self.apps_at = stamps_end
+        self.running = [self.words[apps_end + i * slots : apps_end + (i + 1) * slots] for i in range(counted)]
+        # A lock of this kind is the process's: it goes with it, and no child inherits it. It would also go as soon
+        # as the process closed any other descriptor of the file, so the file has no name and no other descriptor.
+        self.lock_file = os.memfd_create("scoreboard", os.MFD_CLOEXEC)
+        self.thread_lock = threading.Lock()
+
+    def close(self) -> None:
+        """Nobody counts any more. The memory goes with the last object that looks into it."""
+        os.close(self.lock_file)
+
+    def slot(self, number: int) -> Slot:
+        """The place of one engine; the engine and its parent each make their own object."""
+        return Slot(self, number)
+
+    def app(self, number: int) -> AppState:
+        """The state of an application, by its place among `apps`."""
+        return AppState(self, number)
+
+    # ------------------------------------------------------------------ for the parent
+
+    def clear(self, number: int) -> None:
+        """The engine is dead: what it held is nobody's, its slot is free."""
+        at = _HEAD + number * _ROW
+        self.words[at + _HELD] = 0
+        self.words[at + _REQUESTS] = 0
+        self.words[at + _PID] = 0
+        self.seconds[at + _BEAT] = 0.0
+        for counts in self.running:
+            counts[number] = 0
+        self.states[number] = FREE
+
+    def idle(self) -> int:
+        """How many engines would take a connection."""
+        return bytes(self.states).count(IDLE)
+
+    def busy(self, slots: range | None = None) -> int:
+        """How many serve, or finish what they have; of some slots in a row, or of all."""
+        states = bytes(self.states if slots is None else self.states[slots.start : slots.stop])
+        return states.count(BUSY) + states.count(ENDING)
+
+    def connections(self) -> int:
+        """How many connections of clients all engines have."""
+        return sum(self.held)
+
+    @property
+    def line(self) -> int:
+        return self.words[0]
+
+    @line.setter
+    def line(self, waiting: int) -> None:
+        self.words[0] = waiting
+
+    def has_line(self) -> bool:
+        """Whether the parent holds connections that wait for an engine."""
+        return self.words[0] > 0
+
+    # ------------------------------------------------------------------ for the engines
+
+    def listens_with_less(self, slot: Slot, connections: int) -> bool:
+        """Whether another engine takes connections, and has fewer than so many."""
+        if connections <= 0:
+            return False
+        since = self.clock() - FRESH_S
+        number = self.map.find(_IDLE, self.states_at, self.states_end) - self.states_at
+        while number >= 0:
+            if number != slot.number and self.held[number] < connections and self.beats[number] >= since:
+                return True
+            start = self.states_at + number + 1
+            number = self.map.find(_IDLE, start, self.states_end) - self.states_at
+        return False
+
+    def anybody_idle(self) -> bool:
+        """Whether some engine would take a connection."""
+        return self.map.find(_IDLE, self.states_at, self.states_end) >= 0
+
+    def count(self, counted: int, number: int, limit: int) -> bool:
+        """Add one to what runs in a slot, if all of them together have less than `limit`; exact."""
+        counts = self.running[counted]
+        with self.thread_lock:
+            fcntl.lockf(self.lock_file, fcntl.LOCK_EX)
+            try:
+                if sum(counts) >= limit:
+                    return False
+                counts[number] += 1
+                return True
+            finally:
+                fcntl.lockf(self.lock_file, fcntl.LOCK_UN)
+
+
+class Slot:
+    """One engine's place, and its view of the others: the `Neighbours` of its rules.
+
+    `changed`  called with the number of its connections after each change
+    `pending`  asked whether a client waits to be accepted, while no engine would take it
+    """
+
+    def __init__(self, board: Scoreboard, number: int) -> None:
+        self.board = board
+        self.number = number
+        self.changed: Callable[[int], None] = _nobody_listens
+        self.pending: Callable[[], bool] = _nothing_pending
+        self._at = _HEAD + number * _ROW
+
+    def take(self) -> None:
+        """An engine will start here, in this process."""
+        self.board.clear(self.number)
+        self.board.words[self._at + _PID] = os.getpid()
+        self.beat = self.board.clock()
+        self.state = STARTING
+
+    @property
+    def pid(self) -> int:
+        """The process of the engine; 0 for none."""
+        return self.board.words[self._at + _PID]
+
+    @property
+    def state(self) -> int:
+        """FREE, STARTING, IDLE, BUSY or ENDING."""
+        return self.board.states[self.number]
+
+    @state.setter
+    def state(self, state: int) -> None:
+        self.board.states[self.number] = state
+
+    @property
+    def held(self) -> int:
+        """Connections of clients that are its own; `hold` says how many."""
+        return self.board.words[self._at + _HELD]
+
+    @property
+    def requests(self) -> int:
+        """How many it has served."""
+        return self.board.words[self._at + _REQUESTS]
+
+    @requests.setter
+    def requests(self, served: int) -> None:
+        self.board.words[self._at + _REQUESTS] = served
+
+    @property
+    def beat(self) -> float:
+        """Its last sign of life, on the board's clock."""
+        return self.board.seconds[self._at + _BEAT]
+
+    @beat.setter
+    def beat(self, now: float) -> None:
+        self.board.seconds[self._at + _BEAT] = now
+
+    def running(self, counted: int) -> int:
+        """How much of a counted thing runs for this engine."""
+        return self.board.running[counted][self.number]
+
+    # ------------------------------------------------------------------ what its rules see
+
+    def hold(self, connections: int) -> None:
+        self.board.words[self._at + _HELD] = connections
+        self.changed(connections)
+
+    def connections(self) -> int:
+        """How many connections of clients the others have."""
+        return sum(self.board.held) - self.board.words[self._at + _HELD]
+
+    def waiting(self) -> bool:
+        """Whether a client waits that no engine takes before one of them lets go of its own."""
+        return not self.board.anybody_idle() and self.pending()
+
+    def may_run(self, route: int, limit: int) -> bool:
+        """Count one more if all engines together run less than `limit`."""
+        return self.board.count(route, self.number, limit)
+
+    def has_run(self, route: int) -> None:
+        """What `may_run` has counted is gone."""
+        self.board.running[route][self.number] -= 1
+
+    def starves(self, address: str) -> None:
+        """A connection waits there for as long as others keep theirs. All engines write this: the last one is right."""
+        number = self.board.numbers.get(address, -1)
+        if number >= 0:
+            self.board.stamps[number] = self.board.clock()
+
+    def scarce(self, address: str) -> bool:
+        """Whether somebody starved there of late."""
+        number = self.board.numbers.get(address, -1)
+        return number >= 0 and self.board.clock() - self.board.stamps[number] < SCARCE_S
+
+
+class AppState:
+    """Whether an application is down, and why: its parent writes, all engines read.
+
+    The sequence is odd while the rest is being written, so a reader knows that it has read of two states. The
+    checksum tells it also where a processor shows what another one has written in another order.
+    """
+
+    def __init__(self, board: Scoreboard, number: int) -> None:
+        self._words = board.words
+        self._seconds = board.seconds
+        self._at = board.apps_at + number * _APP
+        first = (self._at + 2) * _WORD
+        self._octets = board.octets[first : first + 2 * _WORD + TEXT_OCTETS]
+        self._text = self._octets[2 * _WORD :]
+        self._known = (0, "", 0.0)
+        """Sequence, text and time of the last state that was read whole: one tuple, for threads may share us."""
+
+    # ------------------------------------------------------------------ for the parent
+
+    def down(self, text: str, retry_after_s: float, now: float) -> None:
+        """Nobody will answer, for this reason, until about so much later."""
+        octets = text.encode("utf-8", "replace")
+        if len(octets) > TEXT_OCTETS:
+            octets = octets[:TEXT_OCTETS].decode("utf-8", "ignore").encode()
+        due = now + retry_after_s
+        if abs(self._seconds[self._at + 2] - due) < 1.0 and self._text[: self._words[self._at + 3]] == octets:
+            return  # told already; a whole number of seconds from now is a little later each time
+        self._write(octets, due)
+
+    def up(self) -> None:
+        """Somebody will."""
+        if self._words[self._at + 3]:
+            self._write(b"", 0.0)
+
+    def _write(self, octets: bytes, due: float) -> None:
+        words, at = self._words, self._at
+        sequence = words[at] + 2
+        words[at] = sequence - 1
+        self._seconds[at + 2] = due
+        words[at + 3] = len(octets)
+        self._text[: len(octets)] = octets
+        words[at + 1] = zlib.crc32(bytes(self._octets), sequence & 0xFFFFFFFF)
+        words[at] = sequence
+
+    # ------------------------------------------------------------------ for the engines, asked as a supervisor is
+
+    def why(self, now: float) -> str:
+        """Why nobody will answer a request that comes now; "" where somebody will."""
+        return self._state()[1]
+
+    def retry_after_s(self, now: float) -> int:
+        """When it may be otherwise, in whole seconds from now."""
+        return max(1, math.ceil(self._state()[2] - now))
+
+    def _state(self) -> tuple[int, str, float]:
+        for _ in range(_TRIES):
+            sequence = self._words[self._at]
+            if sequence == self._known[0]:
+                break
+            octets, checksum = bytes(self._octets), self._words[self._at + 1]
+            whole = self._words[self._at] == sequence and sequence % 2 == 0
+            if whole and zlib.crc32(octets, sequence & 0xFFFFFFFF) == checksum:
+                due, length = struct.unpack_from("=dq", octets)
+                self._known = (sequence, octets[2 * _WORD : 2 * _WORD + length].decode(), due)
+                break
+        return self._known
