@@ -341,7 +341,7 @@ CHILDREN = (
     Key("min_spare", count(1, MOST), None, "idle ones at least: processes (prefork) or threads (threadpool)",
         KNOWN_TO["min_spare"], example="2", unset="`2`"),
     Key("max_spare", count(1), None, "idle ones at most; threadpool: at least min_spare + threads",
-        KNOWN_TO["max_spare"], example="8", unset="`8`, or as many as min_spare and threads need"),
+        KNOWN_TO["max_spare"], example="24", unset="`8`, or as many as min_spare and threads need"),
     Key("requests", count(0), None, "a process ends after so many, 25 % more or less, and another one begins; 0: never",
         KNOWN_TO["requests"], example="10000", unset="`10000`; event: `0`"),
     Key("queue", count(0, MOST), None, "connections that wait for one of max; those beyond get 503", KNOWN_TO["queue"],

@@ -7,18 +7,22 @@ Next: `gateway/config.py`.
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
 import os
 import pwd
 import shlex
 import socket
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib.machinery import PathFinder
 from typing import Any, NamedTuple
 
 from gateway.config import App, Config, ConfigError, Kind, Route, load_config
 from gateway.config_files import Fault, directory_fault, log_directory_fault, program_fault
 from gateway.ends import Address
+from gateway.models import Hosting, cores, worker_hosting
 from protocols.target import encode_path, parse
 
 
@@ -50,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         table.add_column(heading, overflow="fold")
     for row in rows(config):
         table.add_row(*map(Text, row))  # as they are: brackets in a path are no markup
+    console.print(f"server: {config.server.hosting}", markup=False)
     console.print(table)
     for warning in warnings(config):
         console.print(f"{warning.level}: {warning.text}", markup=False)
@@ -68,7 +73,10 @@ def rows(config: Config) -> Iterator[tuple[str, str, str, str, str]]:
 def target(route: Route, config: Config) -> str:
     if route.app is not None:
         app = config.apps[route.app]
-        return f"app {app.name}: {app.workers} x {shlex.join(map(os.fsdecode, app.command))}"
+        if app.kind == "command":
+            return f"app {app.name}: {app.workers} x {shlex.join(map(os.fsdecode, app.command))}"
+        who = "a process for each request" if route.interface == "cgi" else str(app.hosting)
+        return f"app {app.name}: {app.specifier}, {who}"
     if route.addresses:
         return " ".join(map(str, route.addresses))
     return os.fsdecode(route.script or route.root or b"")
@@ -110,6 +118,7 @@ def warnings(config: Config) -> Iterator[Warning]:
         yield Warning(
             "warning", 'running as root: scripts and workers would be root, too; set server.user = "www-data"'
         )
+    yield from _model_warnings("server", config.server.hosting)
     for number, route in enumerate(config.routes, 1):
         yield from _route_warnings(number, route, config)
     for app in config.apps.values():
@@ -130,7 +139,7 @@ def _route_warnings(number: int, route: Route, config: Config) -> Iterator[Warni
     first = next((r for r in config.routes if r is not route and r.number < route.number and _takes_all(r, route)), None)
     if first is not None:
         yield Warning("warning", f"{where} is never reached: routes[{first.number + 1}] takes all its paths")
-    for level, told in _writable(route):
+    for level, told in _writable_scripts(route):
         yield Warning(level, f"{where}: {told}")
     if config.server.user is not None:
         root = directory_fault(os.fsdecode(route.root), config.server.user) if route.root is not None else None
@@ -158,7 +167,12 @@ def _app_warnings(app: App, config: Config) -> Iterator[Warning]:
     if not any(route.app == app.name for route in config.routes):
         yield Warning("warning", f"{where}: no route uses it, so it is not started")
         return
-    for fault in _faults(program_fault(os.fsdecode(app.command[0]), app.user or user)):
+    if app.kind == "command":
+        faults = [program_fault(os.fsdecode(app.command[0]), app.user or user)]
+    else:
+        faults = [program_fault(app.python, app.user or user), directory_fault(os.fsdecode(app.directory), app.user or user)]
+        yield from _hosted_warnings(app, config)
+    for fault in _faults(*faults):
         yield Warning("warning", f"{where}: {fault}")
     if app.user is None or app.user == user:
         return
@@ -167,6 +181,86 @@ def _app_warnings(app: App, config: Config) -> Iterator[Warning]:
         yield Warning("warning", f"{where}: the gateway is {user!r} by then and will not start: remove one of the two users")
     elif os.geteuid() not in (0, pwd.getpwnam(app.user).pw_uid):
         yield Warning("note", f"{where}: only a gateway that root starts can run it so")
+
+
+def _hosted_warnings(app: App, config: Config) -> Iterator[Warning]:
+    """Of a Python application; that it can be imported is not known before its worker does it."""
+    where = f"apps.{app.name}"
+    used = {route.interface for route in config.routes if route.app == app.name}
+    yield from _model_warnings(where, app.hosting)
+    if used == {"cgi"} and app.hosting != worker_hosting(_USUAL[app.kind], blocks=app.kind == "wsgi"):
+        yield Warning(
+            "warning",
+            f"{where}: concurrency, workers and threads count for nothing under cgi: each request is a process of its own; "
+            "`processes` of the route bounds them",
+        )  # fmt: skip
+    if app.kind == "asgi" and used != {"cgi"} and app.hosting.concurrency in _ASGI_IN:
+        yield Warning("note", f"{where}: {_ASGI_IN[app.hosting.concurrency]}")
+    there, source = _find_module(app)
+    if not there:
+        module = app.specifier.partition(":")[0]
+        yield Warning(
+            "warning",
+            f"{where}: there is no module {module!r} in {os.fsdecode(app.directory)}, nor is one installed: "
+            "set `directory` to where it lies",
+        )  # fmt: skip
+    if source is None:
+        return
+    file = os.fsencode(source)
+    for told in _writable([file, os.path.dirname(file)]):
+        yield Warning("warning", f"{where}: {told}")
+    if _shown(file, config):
+        for path in _sent_at(os.path.realpath(file), config):
+            told = f"its source is also sent as it is, at {path}: move it out of the static root"
+            yield Warning("warning", f"{where}: {told}")
+
+
+_USUAL = {"wsgi": "threadpool", "asgi": "event"}
+_ASGI_IN = {
+    "single": "ASGI under `single` serves one connection at a time, so requests that only wait keep all others waiting; "
+    "`event` serves them together",
+    "fork": "ASGI under `fork` begins the lifespan of the application anew for each connection, in a process of its own; "
+    "`event` begins it once a process",
+}  # fmt: skip
+
+
+def _model_warnings(where: str, hosting: Hosting) -> Iterator[Warning]:
+    if hosting.concurrency == "threadpool" and hosting.threads > MANY_THREADS:
+        yield Warning(
+            "note", f"{where}.threads = {hosting.threads}: the threads of a process run one at a time; "
+            "for work that is more than waiting, more processes with fewer threads do more",
+        )  # fmt: skip
+    if hosting.concurrency == "event" and hosting.processes > MANY_PROCESSES * cores():
+        yield Warning(
+            "warning", f"{where}: {hosting.processes} event loops for {cores()} processor cores: each can fill a core, "
+            f"so more than {cores()} only cost memory",
+        )  # fmt: skip
+
+
+MANY_THREADS = 64
+MANY_PROCESSES = 4
+"""For each core."""
+
+
+def _find_module(app: App) -> tuple[bool, str | None]:
+    """Whether a worker may find the module, and its file where we know it; nothing is imported."""
+    importlib.invalidate_caches()
+    path = [os.fsdecode(app.directory), *os.fsdecode(dict(app.environment).get(b"PYTHONPATH", b"")).split(":")]
+    first, *rest = app.specifier.partition(":")[0].split(".")
+    try:
+        spec = PathFinder.find_spec(first, [one for one in path if one])
+        if spec is None and app.python != sys.executable:
+            return True, None  # what is installed for another interpreter only that one knows
+        spec = spec or importlib.util.find_spec(first)
+        name = first
+        for part in rest:
+            if spec is None or spec.submodule_search_locations is None:
+                return False, None
+            name += "." + part
+            spec = PathFinder.find_spec(name, list(spec.submodule_search_locations))
+    except (ImportError, KeyError, ValueError):  # a package that only an import could tell more of
+        return True, None
+    return spec is not None, spec.origin if spec is not None and spec.has_location else None
 
 
 def _faults(*faults: Fault | None) -> Iterator[str]:
@@ -183,9 +277,9 @@ def _shown(sources: bytes, config: Config) -> bool:
     return not Programs(config.routes).hold(real + b"/x" if os.path.isdir(real) else real, 0o644)
 
 
-def _writable(route: Route) -> Iterator[Warning]:
-    """What a route runs, or the directory it lies in, where everybody may change it."""
-    if route.interface != "cgi":
+def _writable_scripts(route: Route) -> Iterator[Warning]:
+    """What a cgi route runs, or the directory it lies in, where everybody may change it."""
+    if route.interface != "cgi" or route.app is not None:
         return
     names = [route.root] if route.root is not None else [route.script or b"/", os.path.dirname(route.script or b"/")]
     if route.root is not None:
@@ -194,6 +288,12 @@ def _writable(route: Route) -> Iterator[Warning]:
         except PermissionError:
             told = f"{os.fsdecode(route.root)} may not be read, so who may write to the scripts in it is not known"
             yield Warning("note", told)
+    for told in _writable(names):
+        yield Warning("warning", told)
+
+
+def _writable(names: Iterable[bytes]) -> Iterator[str]:
+    """The files and directories that everybody may change."""
     for name in names:
         try:
             mode = os.stat(name).st_mode
@@ -201,7 +301,7 @@ def _writable(route: Route) -> Iterator[Warning]:
             continue
         if mode & stat.S_IWOTH and (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             path = os.fsdecode(name)
-            yield Warning("warning", f"everybody may write to {path} and so run programs here: chmod o-w {path}")
+            yield f"everybody may write to {path} and so run programs here: chmod o-w {path}"
 
 
 def _takes_all(first: Route, second: Route) -> bool:

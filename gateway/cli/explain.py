@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.cli.serve import load
-from gateway.config import Config, ConfigError, Route
+from gateway.config import App, Config, ConfigError, Route
 from gateway.config_files import user_name
+from gateway.ends import Address
 from gateway.errors import GatewayError
 from gateway.interfaces.http import origin_fields, origin_target
 from gateway.interfaces.static import StaticInterface
@@ -24,7 +26,7 @@ from gateway.variables import EXCHANGE_ID
 from protocols.cgi import field_variables, meta_variables
 from protocols.http1 import HeadLimits, RequestReader, encode_lines, tokeniser
 from protocols.message import FieldLine, LocalProtocolError, Peer, ProtocolError, RemoteProtocolError, Request
-from protocols.target import parse
+from protocols.target import encode_path, parse
 
 
 def add_parser(subparsers: Any) -> None:
@@ -192,8 +194,7 @@ def _print_worker(found: Found, config: Config) -> None:
     route = found.route
     print(f"\ninterface {route.interface}:")
     if route.app is not None:
-        app = config.apps[route.app]
-        print(f"  app {app.name}: {app.workers} x {_text(b' '.join(app.command))} in {_text(app.directory)}")
+        _print_app(config.apps[route.app], route.interface)
     for address in route.addresses:
         print(f"  address {address}")
     if not route.addresses:  # who runs others' workers they know
@@ -210,13 +211,30 @@ def _print_worker(found: Found, config: Config) -> None:
         print(f"  at most {route.processes} at the same time, {route.queue} waiting")
 
 
+def _print_app(app: App, interface: str) -> None:
+    if app.kind == "command":
+        print(f"  app {app.name}: {app.workers} x {_text(b' '.join(app.command))} in {_text(app.directory)}")
+        return
+    from gateway.apps import hosting_command
+
+    print(f"  app {app.name}: {app.kind} {app.specifier}, a module in {_text(app.directory)}, or one that is installed")
+    who = "a process for each request" if interface == "cgi" else str(app.hosting)
+    print(f"  hosted by {who}:")
+    print(f"    {shlex.join(map(os.fsdecode, hosting_command(app, interface)))}")
+
+
 def _print_request(found: Found, request: Request) -> None:
     route = found.route
     prefix = route.match.value.rstrip(b"/") if route.strip_prefix else b""
     print(f"\nrequest-target: {_text(origin_target(found.target, prefix))}")
-    print(f"field lines for {route.addresses[0]}, beside those that tell of the client and of the length:")
-    for name, value in origin_fields(request, route, route.addresses[0]):
-        print(f"  {_text(name)}: {_text(value)}")
+    address = route.addresses[0] if route.addresses else Address(path="/")  # of an app: a socket that is made for it
+    whom = f"app {route.app}" if route.app is not None else str(address)
+    print(f"field lines for {whom}, beside those that tell of the client and of the length:")
+    for name, value in origin_fields(request, route, address):
+        if route.app is None or name.lower() != b"x-forwarded-prefix":
+            print(f"  {_text(name)}: {_text(value)}")
+    if route.app is not None and found.place.script_name:
+        print(f"  X-Forwarded-Prefix: {_text(encode_path(found.place.script_name))}")
 
 
 def _print_variables(found: Found, request: Request, peer: Peer) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import main
+from gateway.cli import check, main
 from gateway.cli.check import warnings
 from gateway.config import parse_config
 from tests.permissions import close_to_nobody, nobody, public_directory
@@ -183,3 +183,116 @@ def test_nobody_listens(site: Path) -> None:
 def test_root_is_told_unless_another_user_is_named(site: Path, user: str, told: bool) -> None:
     config = parse_config(f"[server]\n{user}\n{STATIC}", str(site / "gateway.toml"))
     assert any("running as root" in text for _, text in warnings(config)) is told
+
+
+# ---------------------------------------------------------------------- models, and what the gateway hosts
+
+
+def hosted(*interfaces: str, app: str = 'wsgi = "hello:application"', server: str = "") -> str:
+    routes = [f'[[routes]]\npath = "/{one}/"\ninterface = "{one}"\napp = "x"\n' for one in interfaces or ("scgi",)]
+    return f"[server]\n{server}\n{''.join(routes)}[apps.x]\n{app}\n"
+
+
+@pytest.fixture
+def hello(site: Path) -> Path:
+    """A module that says it if it is imported."""
+    (site / "hello.py").write_text("raise SystemExit('imported')\n")
+    return site
+
+
+def test_who_serves_is_shown(hello: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = hosted("scgi", "cgi", app='asgi = "hello:b"', server='concurrency = "threadpool"\nprocesses = 8')
+    (hello / "gateway.toml").write_text(text)
+    assert main(["check", str(hello / "gateway.toml")]) == 0
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert told.startswith("server: threadpool, 8 processes x 16 threads ")
+    for part in ("app x: hello:b, event, 1", "app x: hello:b, a process"):
+        assert part in told
+
+
+def test_an_application_is_not_imported(hello: Path) -> None:
+    assert unwise(hello, hosted("cgi", "fastcgi", "scgi", "http")) == []
+
+
+@pytest.mark.parametrize(
+    ("app", "there"),
+    [
+        ('wsgi = "hullo:application"', False),
+        ('wsgi = "hello.more:application"', False),
+        ('wsgi = "package.part:application"', True),
+        ('wsgi = "package.none:application"', False),
+        ('wsgi = "plain.part:application"', True),
+        ('wsgi = "plain.deep.part:application"', True),
+        ('wsgi = "wsgiref.simple_server:demo_app"', True),
+        ('wsgi = "lonely"\nenvironment = { PYTHONPATH = "{site}/lib" }', True),
+        ('wsgi = "lonely"\ndirectory = "lib"', True),
+        ('wsgi = "lonely"', False),
+        ('wsgi = "__main__"', True),  # whatever that is
+        ('wsgi = "lonely"\npython = "./python"', True),  # what is installed for that one is not known
+    ],
+)
+def test_a_module_that_is_not_there(hello: Path, app: str, there: bool) -> None:
+    for name in ("package/__init__.py", "package/part.py", "plain/part.py", "plain/deep/part.py", "lib/lonely.py"):
+        (hello / name).parent.mkdir(exist_ok=True)
+        (hello / name).touch()
+    (hello / "python").symlink_to("/bin/sh")
+    told = unwise(hello, hosted(app=app.replace("{site}", str(hello))))
+    assert ["there is no module" in line for line in told] == [True] * (not there)
+
+
+def test_a_source_that_is_also_sent(hello: Path) -> None:
+    told = unwise(hello, STATIC.replace("public", ".") + hosted().replace("[server]\n\n", ""))
+    assert any("apps.x: its source is also sent as it is, at /hello.py" in line for line in told)
+
+
+def test_a_module_that_everybody_may_change(hello: Path) -> None:
+    (hello / "hello.py").chmod(0o666)
+    assert [f"chmod o-w {hello}/hello.py" in line for line in unwise(hello, hosted())] == [True]
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "app", "told"),
+    [
+        (("cgi",), 'wsgi = "hello"', None),
+        (("cgi",), 'wsgi = "hello"\nworkers = 4', "count for nothing under cgi"),
+        (("cgi",), 'asgi = "hello"\nconcurrency = "prefork"', "count for nothing under cgi"),
+        (("cgi", "scgi"), 'wsgi = "hello"\nworkers = 4', None),
+        (("scgi",), 'asgi = "hello"', None),
+        (("scgi",), 'asgi = "hello"\nconcurrency = "single"', "`event` serves them together"),
+        (("scgi",), 'asgi = "hello"\nconcurrency = "fork"', "begins the lifespan of the application anew"),
+        (("scgi",), 'wsgi = "hello"\nconcurrency = "single"', None),
+        (("scgi",), 'wsgi = "hello"\nthreads = 64', None),
+        (("scgi",), 'wsgi = "hello"\nthreads = 65', "note: apps.x.threads = 65: the threads of a process run one at a time"),
+        (("scgi",), 'asgi = "hello"\nworkers = 8', None),
+        (("scgi",), 'asgi = "hello"\nworkers = 9', "warning: apps.x: 9 event loops for 2 processor cores"),
+        (("scgi",), 'wsgi = "hello"\nconcurrency = "prefork"\nworkers = 40', None),
+    ],
+)
+def test_models_that_are_unwise(
+    hello: Path, monkeypatch: pytest.MonkeyPatch, interfaces: tuple[str, ...], app: str, told: str | None
+) -> None:
+    monkeypatch.setattr(check, "cores", lambda: 2)
+    lines = unwise(hello, hosted(*interfaces, app=app))
+    assert [told in line for line in lines if told] == [True] * (told is not None)
+    assert bool(lines) is bool(told)
+
+
+def test_models_of_the_server_that_are_unwise(hello: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "cores", lambda: 1)
+    assert "server: 5 event loops for 1 processor cores" in unwise(hello, hosted(server="processes = 5"))[0]
+    assert "server.threads = 99" in unwise(hello, hosted(server='concurrency = "threadpool"\nthreads = 99'))[0]
+
+
+def test_what_the_user_to_come_may_not_host() -> None:
+    if os.getuid() != 0:
+        pytest.skip("a user who may do more than the user to come is needed")
+    with public_directory() as site:
+        (site / "closed").mkdir()
+        (site / "closed" / "hello.py").touch()
+        close_to_nobody(site / "closed")
+        python = site / "closed" / "python"
+        python.write_bytes(b"")
+        python.chmod(0o755)
+        text = hosted(app='wsgi = "hello"\ndirectory = "closed"\npython = "./python"', server='user = "nobody"')
+        refused = f"warning: apps.x: user nobody may not enter {site}/closed"
+        assert len([line for line in unwise(site, text) if line.startswith(refused)]) == 2

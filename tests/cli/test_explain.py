@@ -45,6 +45,22 @@ app = "app"
 command = ["sh"]
 interface = "fastcgi"
 user = "nobody"
+[[routes]]
+path = "/hosted/cgi"
+interface = "cgi"
+app = "hosted"
+[[routes]]
+path = "/hosted/scgi"
+interface = "scgi"
+app = "hosted"
+[[routes]]
+path = "/hosted/ht tp"
+interface = "http"
+app = "hosted"
+host = "upstream"
+[apps.hosted]
+wsgi = "hello:application"
+workers = 2
 """
 
 
@@ -173,6 +189,34 @@ def test_an_upstream_gets_what_is_told(explain: Explain) -> None:
 def test_who_runs_an_app(explain: Explain) -> None:
     assert "  user nobody\n" in explain("/app").out
     assert "user" not in explain("/page.php").out.partition("interface fastcgi")[2]  # of workers somebody else runs
+
+
+def test_what_hosts_an_application(explain: Explain, tmp_path: Path) -> None:
+    told = explain("/hosted/scgi/x").out
+    assert f"  app hosted: wsgi hello:application, a module in {tmp_path}, or one that is installed\n" in told
+    assert "  hosted by threadpool, 2 processes x 8 threads:\n" in told
+    command = next(line.split() for line in told.splitlines() if " worker " in line)
+    assert command[-1] == "hello:application"
+    for words in (["-m", "gateway", "worker"], ["--interface", "scgi"], ["--concurrency", "threadpool"], ["--max", "2"]):
+        assert f" {' '.join(words)} " in " ".join(command)
+    assert "  SCRIPT_NAME=/hosted/scgi\n" in told
+    assert "  PATH_INFO=/x\n" in told
+
+
+def test_what_hosts_an_application_under_cgi(explain: Explain) -> None:
+    told = explain("/hosted/cgi/x").out
+    assert "  hosted by a process for each request:\n" in told
+    assert "--concurrency" not in told
+    assert "  at most 32 at the same time, 128 waiting\n" in told
+    assert "  SCRIPT_NAME=/hosted/cgi\n" in told
+    assert "SCRIPT_FILENAME" not in told
+
+
+def test_what_a_hosted_application_gets_over_http(explain: Explain) -> None:
+    told = explain("/hosted/ht%20tp/x", "-H", "X-Forwarded-Prefix: /mine").out
+    assert "field lines for app hosted, beside" in told
+    lines = [line for line in told.partition("field lines")[2].splitlines() if line.startswith("  ")]
+    assert lines == ["  Host: localhost", "  X-Forwarded-Prefix: /hosted/ht%20tp"]
 
 
 def test_content_that_is_announced_and_the_exchange_id(explain: Explain) -> None:

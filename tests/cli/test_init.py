@@ -56,6 +56,9 @@ def test_all_of_it_switched_on_is_toml() -> None:
     tables = tomllib.loads(re.sub("^# ", "", starter(), flags=re.MULTILINE))
     assert set(tables) == {"server", "log", "routes", "apps"}
     assert set(tables["server"]) == {key.name for key in keys.SERVER if not key.later}
+    assert set(tables["server"]["children"]) == {key.name for key in keys.CHILDREN}
+    assert set(tables["apps"]["hello"]["workers"]) == {key.name for key in keys.WORKERS}
+    assert set().union(*tables["apps"].values()) == {key.name for key in keys.APP}
     assert set(tables["routes"][-1]) == {key.name for key in keys.ROUTE if not key.later}
 
 
@@ -84,6 +87,20 @@ def test_the_default_of_static_is_what_the_reference_says(tmp_path: Path) -> Non
     path, descriptor, _ = StaticInterface(found.route, Programs([found.route])).find(b"GET", found)
     os.close(descriptor)
     assert path == b"index.html"
+
+
+def test_the_application_that_it_shows_can_be_hosted(tmp_path: Path) -> None:
+    """Its route and its table, switched on but for the user, the interpreter, and what other models know."""
+    (tmp_path / "public").mkdir()
+    blocks = starter().split("\n\n")
+    on = [
+        re.sub("^# (?!user|python|queue)", "", block, flags=re.MULTILINE)
+        if block.startswith(("# [apps.hello]", "# [[routes]]                        # a Python application")) else block
+        for block in blocks
+    ]  # fmt: skip
+    config = parse_config("\n\n".join(on), str(tmp_path / "gateway.toml"))
+    assert [(route.interface, route.app) for route in config.routes] == [("static", None), ("fastcgi", "hello")]
+    assert config.apps["hello"].specifier == "hello:application"
 
 
 @pytest.mark.parametrize("heading", ["[server.limits]", "[server.timeouts]", "[log]"])
