@@ -31,7 +31,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "check", help="validate a config file and print its routes",
         description="Validates a config file, prints the routes in the order in which they are tried, and warns "
-        "of what is legal but unwise. Exit code 2 for a mistake.",
+        "of what is legal but unwise. Exit code 2 for a mistake. Applications are not imported: to try one, run the "
+        "command line that `gateway explain` shows.",
     )  # fmt: skip
     parser.add_argument("config", nargs="?", default="gateway.toml", metavar="CONFIG")
     parser.set_defaults(run=run)

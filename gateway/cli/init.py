@@ -151,7 +151,8 @@ any route may name it, whatever its interface, several routes may, and changing 
 one to another changes nothing in the application. Under fastcgi, scgi and http a `gateway worker` runs for each
 interface that is used; under cgi each request is a process of its own, so `concurrency`, `workers` and `threads`
 count for nothing there. Under http, `X-Forwarded-Prefix` tells the application the path of its route, so that
-SCRIPT_NAME is the same as under the others. It is imported when its worker starts, not by `gateway check`.
+SCRIPT_NAME is the same as under the others. `gateway check` looks for its module and does not import it: the
+command line that `gateway explain` shows does, and tells what goes wrong.
 
 A program (`command`) speaks one interface, FastCGI or SCGI, and the route has to name that one."""
 
