@@ -1,193 +1,283 @@
 """The event driver: an event loop's callbacks in, one settled turn out.
 
-Promise: no Task, Future or timer per request; what the rules ask for during one callback is done
-at its end, and the loop joins the writes of a whole iteration.
-Must never know: HTTP, routes, workers. Next: `gateway/ends.py`, the contract that it fulfils.
+Promise: thousands of streams in one thread; the loop joins the writes of a whole iteration; what may wait has
+threads of its own, or is a coroutine.
+Must never know: HTTP, routes, workers. Next: `driver.py`, what it shares with the blocking driver; `transports.py`.
 """
 
 from __future__ import annotations
 
-import _socket
 import asyncio
+import collections
 import contextlib
 import errno
 import functools
-import os
 import queue
 import socket
 import threading
-import time
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from time import monotonic
+from typing import Any, Final
 
-from gateway.drivers.poller import READABLE, Poller
-from gateway.drivers.wires import DescriptorWire, StreamWire
-from gateway.ends import OPEN, Child, Close, End, Kill, Launch, Open, Order, Resume, SocketName, Spawn, Turn
+from gateway.drivers.children import Reaper, Start, StartFunction
+from gateway.drivers.driver import SWEEP_S, Closed, Driver
+from gateway.drivers.poller import Poller
+from gateway.drivers.transports import StreamWire
+from gateway.ends import OPEN, AsyncWork, End, Open, SocketName, Spawn, Turn, Work
 
 LAUNCHERS: Final = 4
 """Threads that start processes, so that the loop does not wait for an exec."""
-SWEEP_S: Final = 0.25
-"""Deadlines are looked at this often: they are coarse on purpose, and cost nothing per request."""
+THREADS: Final = 8
+"""Threads that run what may wait, if nobody says how many."""
+LEAVE_S: Final = 1.0
+"""So long threads and coroutines have for leaving."""
 
 
-class Launched(Protocol):
-    """A running process and our ends of its pipes."""
-
-    @property
-    def pid(self) -> int: ...
-    @property
-    def stdin_fd(self) -> int | None: ...
-    @property
-    def stdout_fd(self) -> int | None: ...
-    @property
-    def stderr_fd(self) -> int | None: ...
+def new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # no wheel for this platform: the standard loop serves, slower
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
-class Start(Protocol):
-    """A process that is about to be started."""
+class EventDriver(Driver):
+    """All ends of one event loop: of the one given, or of its own, which it makes when it is opened."""
 
-    def run(self) -> int | OSError:
-        """Start it; called in a thread, so that the loop does not wait for an exec."""
-
-    def finish(self, outcome: int | OSError) -> Launched:
-        """What `run` returned is known to the loop. Raises it if it is an OSError."""
-
-
-class StartFunction(Protocol):
-    """Makes a start ready; raises OSError."""
-
-    def __call__(self, spec: Launch, *, stdin: bool, stdout: bool, stderr: bool) -> Start: ...
-
-
-class Reaper(Protocol):
-    """Learns how processes end, and ends them."""
-
-    def watch(self, pid: int, callback: Callable[[int], None]) -> None: ...
-    def runs(self, pid: int) -> bool: ...
-    def reap(self) -> None: ...
-    def kill_group(self, pid: int, signal_number: int) -> bool: ...
-
-
-class EventDriver:
-    """All ends of one event loop."""
+    loop: asyncio.AbstractEventLoop
+    joins: bool
+    """Whether `writelines` tells that the peer is clogged: asyncio's own does since 3.13.2 (gh-127655)."""
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        loop: asyncio.AbstractEventLoop | None,
         turn: Turn,
         start: StartFunction,
         reaper: Reaper,
         crashed: Callable[[End | None, Exception], None],
+        *,
+        threads: int = THREADS,
     ) -> None:
-        self.loop = loop
-        self.turn = turn
-        self.start = start
-        self.reaper = reaper
-        self.crashed = crashed
-        """Told of an exception that escaped from the rules: a defect; the end is dropped."""
-        self.joins = not isinstance(loop, asyncio.BaseEventLoop)
-        """Whether `writelines` tells that the peer is clogged: asyncio's own does since 3.13.2 (gh-127655)."""
-        self.poller = Poller(loop)
-        self.wires: set[StreamWire | DescriptorWire] = set()
-        self.ticks: list[Callable[[float, float], None]] = []
-        """Called at every sweep with the loop's clock and the wall clock."""
+        super().__init__(turn, start, reaper, crashed)
+        self.threads = threads
+        self._own = loop is None
+        self._thread = 0
+        """The one that the loop runs in."""
+        self._done: Callable[[], bool] | None = None
+        self._over = False
+        self._looking = False
+        self._failed: BaseException | None = None
+        self._taking: dict[Any, socket.socket] = {}
+        """Tasks of the loop, each with the socket that it makes a transport of."""
+        self._sweeping: asyncio.TimerHandle | None = None
         self._to_launch: queue.SimpleQueue[tuple[Spawn, Start] | None] = queue.SimpleQueue()
         self._launchers: list[threading.Thread] = []
-        self.launching = 0
-        """Processes that are being started: until their exec they have a duplicate of each of our descriptors."""
-        self._opening: dict[End, asyncio.Task[Any]] = {}
-        self._settling = False
-        turn.now = loop.time()
-        self._sweep_handle = loop.call_later(SWEEP_S, self._sweep)
+        self._to_run: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._pool: list[threading.Thread] = []
+        self._running = 0
+        """Works in the pool, and those that wait for a thread of it."""
+        self._entered: collections.deque[tuple[Callable[..., None], tuple[Any, ...]]] = collections.deque()
+        """What the threads of the pool have called, and the loop has not."""
+        self._entering = False
+        self._settled = threading.Condition()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._hosts = False
+        if loop is not None:
+            self.loop = loop
+            self.open()
 
-    # ------------------------------------------------------------------ the turn
+    # ------------------------------------------------------------------ its life
 
-    def settle(self) -> None:
-        """Do what the rules noted, until nothing is left (the contract in ends.py)."""
-        if self._settling:
+    def open(self) -> None:
+        if self.opened:
             return
-        self._settling = True
-        turn = self.turn
+        if self._own:
+            self.loop = new_loop()
+        self.joins = not isinstance(self.loop, asyncio.BaseEventLoop)
+        self._thread = threading.get_ident()
+        self._open_with(Poller(self.loop))
+        self._sweeping = self.loop.call_later(SWEEP_S, self._sweep_again)
+
+    def run(self, done: Callable[[], bool]) -> None:
+        self.open()
+        self._thread = threading.get_ident()
+        if done():
+            return
+        self._done, self._over = done, False
         try:
-            while True:
-                ends = turn.ends
-                if ends:
-                    turn.ends = []
-                    for end in ends:
-                        end.touched = False
-                        wire = end.wire
-                        if wire is not None:
-                            wire.flush()
-                        elif end.closing is not OPEN and end in self._opening:
-                            self._opening.pop(end).cancel()
-                            self.tell(end, end.lost, None, turn.now)
-                elif turn.orders:
-                    orders, turn.orders = turn.orders, []
-                    for order in orders:
-                        self._perform(order)
-                else:
-                    return
+            while not self._over:  # an application may stop the loop, too
+                self.loop.run_forever()
         finally:
-            self._settling = False
+            self._done = None
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            raise failed
 
-    def guard(self, end: End | None, error: Exception) -> None:
-        """The rules raised: a defect. It costs this end, and nobody else."""
-        self.crashed(end, error)
-        if end is not None:
-            end.closing = Close.ABORT
-            end.touch()
+    def ended(self) -> None:
+        if self._done is not None and not self._looking:
+            self._looking = True
+            self.loop.call_soon(self._look)
 
-    def _perform(self, order: Order) -> None:
-        kind = type(order)
-        if kind is Resume:
-            end = order.end  # type: ignore[union-attr]
-            if end.wire is not None:
-                try:
-                    end.resume(self.turn.now)
-                except Exception as error:
-                    self.guard(end, error)
-        elif kind is Open:
-            self._open(order)  # type: ignore[arg-type]
-        elif kind is Spawn:
-            self._spawn(order)  # type: ignore[arg-type]
-        elif kind is Kill:
-            self.reaper.kill_group(order.pid, order.signal)  # type: ignore[union-attr]
-
-    def _sweep(self) -> None:
-        self._sweep_handle = self.loop.call_later(SWEEP_S, self._sweep)
-        now = self.turn.now = self.loop.time()
-        wall = time.time()
-        self.reaper.reap()
-        for tick in self.ticks:
-            try:
-                tick(now, wall)
-            except Exception as error:
-                self.guard(None, error)
-        for end in [w.end for w in self.wires if w.end.deadline <= now] + [
-            end for end in self._opening if end.deadline <= now
-        ]:
-            self.tell(end, end.expired, now)
-        self.settle()
-
-    def tell(self, end: End, method: Callable[..., None], *arguments: Any) -> None:
-        """Enter an end, guarded."""
+    def _look(self) -> None:
+        self._looking = False
+        done = self._done
+        if done is None:
+            return
         try:
-            method(*arguments)
-        except Exception as error:
-            self.guard(end, error)
+            over = done()
+        except BaseException as error:
+            self._failed = error
+            over = True
+        if over:
+            self._over, self._done = True, None
+            self.loop.stop()
+
+    def _sweep_again(self) -> None:
+        self._sweeping = self.loop.call_later(SWEEP_S, self._sweep_again)
+        self._sweep()
+        self._look()
 
     def close(self) -> None:
-        """Stop sweeping and drop every wire; for the very end."""
-        self._sweep_handle.cancel()
-        for task in self._opening.values():
+        was_open = self.opened and not self.closed
+        super().close()
+        if was_open and self._own:
+            self._spin(self.loop.shutdown_asyncgens())
+            self.loop.close()
+
+    def _shut(self) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for task in [*self._opening.values(), *self._taking, *self._tasks]:
             task.cancel()
-        for wire in list(self.wires):
-            wire.abort()
-        self.poller.close()
+
+    def _shut_loop(self) -> None:
         for _ in self._launchers:
             self._to_launch.put(None)
-        for thread in self._launchers:
-            thread.join(1.0)
+        for _ in self._pool:
+            self._to_run.put(None)
+        self._notify()
+        until = monotonic() + LEAVE_S
+        if self._tasks:
+            self._spin(asyncio.wait(set(self._tasks), timeout=LEAVE_S))
+        for thread in [*self._launchers, *self._pool]:
+            thread.join(max(0.0, until - monotonic()))
+        for _ in range(3):  # the loop closes its transports in its own time
+            self._spin(asyncio.sleep(0))
+
+    def _spin(self, what: Any) -> None:
+        """Have the loop go on for a while; not where we are called from within it."""
+        if self.loop.is_running() or self.loop.is_closed():
+            what.close()
+        else:
+            self.loop.run_until_complete(what)
+
+    # ------------------------------------------------------------------ work that may wait
+
+    def enter(self, method: Callable[..., None], *arguments: Any) -> None:
+        if threading.get_ident() == self._thread:
+            self._enter(method, arguments)
+            self.settle()
+        else:
+            self._deliver(method, arguments)
+
+    def _deliver(self, method: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        """From another thread: have it called in the loop's, where one wake-up does for many."""
+        if self.closed:
+            raise Closed
+        self._entered.append((method, arguments))
+        if not self._entering:
+            self._entering = True
+            try:
+                self.loop.call_soon_threadsafe(self._enter_all)
+            except RuntimeError:  # the loop has closed in between
+                raise Closed from None
+
+    def _enter_all(self) -> None:
+        self._entering = False  # from here on somebody else sees to what is delivered
+        for _ in range(len(self._entered)):
+            if not self._entered:
+                break
+            method, arguments = self._entered.popleft()
+            self._enter(method, arguments)
+        self.settle()
+
+    def wait(self, ready: Callable[[], bool]) -> None:
+        if threading.get_ident() == self._thread:
+            raise RuntimeError("the thread of the loop would wait for itself: a coroutine may not call wait")
+        with self._settled:
+            self._waiting += 1  # before the first look, so that no turn is settled unnoticed after it
+            try:
+                while not ready():
+                    if self.closed:
+                        raise Closed
+                    self._settled.wait()
+            finally:
+                self._waiting -= 1
+
+    def _notify(self) -> None:
+        with self._settled:
+            self._settled.notify_all()
+
+    def _run_work(self, work: Work) -> None:
+        self._is_host()
+        self._running += 1
+        if self._running > len(self._pool) and len(self._pool) < self.threads:
+            thread = threading.Thread(target=self._run_all, name=f"work-{len(self._pool)}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system allows no more
+                if not self._pool:
+                    self._running -= 1
+                    self.guard(None, error)
+                    return
+            else:
+                self._pool.append(thread)
+        self._to_run.put(work)
+
+    def _run_all(self) -> None:
+        """What a thread of the pool does until it is told to end."""
+        while True:
+            work = self._to_run.get()
+            if work is None:
+                return
+            try:
+                try:
+                    work.run(self)
+                except Closed:
+                    return
+                except Exception as error:
+                    self._deliver(self.guard, (None, error))
+                except BaseException as error:  # SystemExit, say: it would end the thread without a word
+                    self._deliver(self.guard, (None, RuntimeError(f"{type(error).__name__} escaped: {error}")))
+                self._deliver(self._work_ended, ())
+            except Closed:
+                return
+
+    def _work_ended(self) -> None:
+        self._running -= 1
+        self.ended()
+
+    def _run_async(self, work: AsyncWork) -> None:
+        self._is_host()
+        task = self.loop.create_task(work.run(self))
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            error = task.exception()
+            if error is not None:
+                self.guard(None, error if isinstance(error, Exception) else RuntimeError(repr(error)))
+        self.settle()
+        self._look()
+
+    def _is_host(self) -> None:
+        """What we run may start processes of its own at any time."""
+        if not self._hosts:
+            self._hosts = True
+            self.launching += 1
 
     # ------------------------------------------------------------------ streams
 
@@ -195,55 +285,40 @@ class EventDriver:
         """A protocol for an accepted connection: pass it to the loop's create_server."""
         return StreamWire(self, end)
 
-    def _open(self, order: Open) -> None:
-        end, address = order.end, order.address
-        if end.closing is not OPEN:  # not wanted any more; whoever ordered it still counts on being told
-            self.tell(end, end.lost, None, self.turn.now)
-            return
-        if order.brief or address.path:
-            family = socket.AF_UNIX if address.path else _family(address.host)
-            if family is not None:
-                self._connect(order, family)
-                return
+    def take(self, sock: socket.socket, end: End) -> None:
+        sock.setblocking(False)
         # no coroutine of our own: this file is compiled, and from Python 3.12 on a compiled one loses exceptions
+        connect: Any = self.loop.connect_accepted_socket
+        task = self.loop.create_task(connect(functools.partial(StreamWire, self, end), sock))
+        self._taking[task] = sock
+        task.add_done_callback(functools.partial(self._taken, end))
+
+    def _taken(self, end: End, task: asyncio.Task[Any]) -> None:
+        sock = self._taking.pop(task)
+        error = OSError(errno.ECANCELED, "") if task.cancelled() else task.exception()
+        if error is None:
+            return
+        sock.close()
+        if end.wire is None and not self.closed:
+            now = self.turn.now = monotonic()
+            reason = error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
+            self.tell(end, end.accepted, ("", 0), ("", 0), now)
+            self.tell(end, end.lost, reason, now)
+            self.settle()
+
+    def _open_long(self, order: Open, family: int | None) -> None:
+        end, address = order.end, order.address
         connect: Any = self.loop.create_connection
-        task = self.loop.create_task(connect(lambda: StreamWire(self, end, opened=True), address.host, address.port))
+        factory = functools.partial(StreamWire, self, end, opened=True)
+        task = self.loop.create_task(connect(factory, address.host, address.port))
         task.add_done_callback(functools.partial(self._came, order))
         self._opening[end] = task
-
-    def _connect(self, order: Open, family: int) -> None:
-        """Connect without a round through the loop where the kernel answers at once."""
-        end, address = order.end, order.address
-        try:
-            # the class of C: the one of the standard library costs several times as much to make
-            sock = _socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        except OSError as error:
-            self.tell(end, end.lost, error, self.turn.now)
-            return
-        try:
-            code = sock.connect_ex(address.path or (address.host, address.port))
-        except OSError as error:
-            self._refuse(end, sock, error)
-            return
-        if code and code != errno.EINPROGRESS:  # EAGAIN: a unix socket whose backlog is full
-            self._refuse(end, sock, OSError(code, os.strerror(code)))
-            return
-        wire = DescriptorWire(
-            self, end, sock.fileno(), reads=True, sock=sock, connecting=code != 0, delays=family != socket.AF_UNIX
-        )
-        if not code:
-            self.tell(end, end.connected, self.turn.now)
-        wire.flush()  # while it connects, too: on a fast network it mostly has by now
-
-    def _refuse(self, end: End, sock: _socket.socket, error: OSError) -> None:
-        sock.close()
-        self.tell(end, end.lost, error, self.turn.now)
 
     def _came(self, order: Open, task: asyncio.Task[Any]) -> None:
         """The loop has made a connection (then `made` was called), or has not."""
         error = None if task.cancelled() else task.exception()
         if error is not None and self._opening.pop(order.end, None) is not None:
-            self.turn.now = self.loop.time()
+            self.turn.now = monotonic()
             reason = error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
             self.tell(order.end, order.end.lost, reason, self.turn.now)
             self.settle()
@@ -251,11 +326,11 @@ class EventDriver:
     def made(self, wire: StreamWire, remote: SocketName, local: SocketName) -> None:
         """A transport stands: one that was ordered, or a client's."""
         end = wire.end
-        now = self.turn.now = self.loop.time()
+        now = self.turn.now = monotonic()
         if self._opening.pop(end, None) is not None:
             self.tell(end, end.connected, now)
             end.touch()
-        elif end.closing is not OPEN:  # given up, and told so, while it was being made
+        elif end.closing is not OPEN or self.closed:  # given up, and told so, while it was being made
             end.wire = None
             wire.transport.abort()
         else:
@@ -264,17 +339,7 @@ class EventDriver:
 
     # ------------------------------------------------------------------ processes
 
-    def _spawn(self, order: Spawn) -> None:
-        try:
-            start = self.start(
-                order.launch,
-                stdin=order.stdin is not None,
-                stdout=order.stdout is not None,
-                stderr=order.stderr is not None,
-            )
-        except OSError as error:
-            self._not_launched(order.child, error)
-            return
+    def launch(self, order: Spawn, start: Start) -> None:
         if len(self._launchers) < LAUNCHERS:
             thread = threading.Thread(target=self._launch_all, name="launch", daemon=True)
             self._launchers.append(thread)
@@ -291,78 +356,8 @@ class EventDriver:
             order, start = told
             outcome = start.run()
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know
-                self.loop.call_soon_threadsafe(self._launched, order, start, outcome)
+                self.loop.call_soon_threadsafe(self._come_to_life, order, start, outcome)
 
-    def _not_launched(self, child: Child, error: OSError) -> None:
-        try:
-            child.failed(error, self.turn.now)
-        except Exception as defect:
-            self.guard(None, defect)
-
-    def _launched(self, order: Spawn, start: Start, outcome: int | OSError) -> None:
-        now = self.turn.now = self.loop.time()
+    def _come_to_life(self, order: Spawn, start: Start, outcome: int | OSError) -> None:
         self.launching -= 1
-        child: Child = order.child
-        ends = (order.stdin, order.stdout, order.stderr)
-        try:
-            launched = start.finish(outcome)
-        except OSError as error:
-            self._not_launched(child, error)
-            self.settle()
-            return
-        for end, descriptor in zip(ends, (launched.stdin_fd, launched.stdout_fd, launched.stderr_fd), strict=True):
-            if end is not None and descriptor is not None:
-                pid = launched.pid if end is order.stdout else 0
-                DescriptorWire(self, end, descriptor, reads=end is not order.stdin, pid=pid)
-
-        def exited(code: int) -> None:
-            self.turn.now = self.loop.time()
-            try:
-                child.exited(code, self.turn.now)
-            except Exception as defect:
-                self.guard(None, defect)
-            self.settle()
-
-        try:
-            child.started(launched.pid, now)
-        except Exception as defect:
-            self.guard(None, defect)
-        if order.stdout is None:
-            self._watch(launched.pid)
-        self.reaper.watch(launched.pid, exited)
-        for end in ends:
-            if end is not None:
-                end.touch()
-        self.settle()
-
-    def silent(self, pid: int) -> None:
-        """The stdout of a process has ended: mostly since it has, and then nothing need be watched at all."""
-        if self.reaper.runs(pid):
-            self._watch(pid)
-
-    def _watch(self, pid: int) -> None:
-        """Wake up when the process ends: by its own descriptor, as signals belong to the whole program."""
-        try:
-            descriptor = os.pidfd_open(pid)
-        except OSError:  # out of descriptors, or an old kernel: the next sweep finds it
-            return
-
-        def ended(_: int) -> None:
-            self.poller.forget(descriptor)
-            os.close(descriptor)
-            self.turn.now = self.loop.time()
-            self.reaper.reap()
-            self.settle()
-
-        self.poller.watch(descriptor, READABLE, ended)
-
-
-@functools.lru_cache
-def _family(host: str) -> int | None:
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, host)
-            return family
-        except OSError:
-            continue
-    return None
+        self.children.launched(order, start, outcome)
