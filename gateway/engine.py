@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from gateway.drivers.driver import Driver
 from gateway.ends import End
-from gateway.observe.access_log import AccessLog
-from gateway.observe.error_log import ErrorLog
 from gateway.processes.reap import Reaper
 from gateway.site import Neighbours, Site
 
@@ -82,6 +82,20 @@ class Engine:
     def idle(self) -> bool:
         """Whether nobody is served, and nothing goes on for those who have left."""
         return not (self.site.fronts or self.site.exchanges or self._running())
+
+    @property
+    def served(self) -> int:
+        """Requests that were answered."""
+        return self.site.served
+
+    @property
+    def worn(self) -> bool:
+        """Whether it has served as many as it shall."""
+        return self.site.served >= self.site.requests
+
+    def turn_away(self) -> None:
+        """Answer every connection that there is no room."""
+        self.site.limits = msgspec.structs.replace(self.site.limits, connections=0)
 
     def let_go(self) -> None:
         """Close what is kept for the next request: there may be none for long."""
@@ -171,8 +185,3 @@ class Engine:
         """How many scripts run, whether somebody waits for their response or not."""
         return sum(service.interface.running for service in self.site.services)
 
-
-def open_logs(access: str | None, format: str, error: str) -> tuple[AccessLog | None, ErrorLog]:
-    """The logs of one engine. Raises OSError with the file's name."""
-    error_log = ErrorLog(error)
-    return AccessLog(access, format, error_log.log) if access else None, error_log

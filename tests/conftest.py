@@ -62,6 +62,8 @@ class Gateway:
         self.directory = directory
         self.allow_defects = False
         config = directory / "gateway.toml"
+        if "concurrency" not in server and "processes" not in server:
+            server = "processes = 1\n" + server  # the process that is started serves: tests look at its memory
         config.write_text(
             f'[server]\nlisten = ["127.0.0.1:0"]\nhttp = "{tokeniser}"\n{server}\n'
             f'[log]\naccess = "{directory}/access.log"\nerror = "{directory}/error.log"\n{toml}\n'
@@ -105,10 +107,19 @@ class Gateway:
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
-    def children(self) -> list[int]:
+    def children(self, pid: int | None = None) -> list[int]:
         # a child is listed under the thread that started it
-        lists = Path(f"/proc/{self.pid}/task").glob("*/children")
-        return [int(pid) for text in lists for pid in text.read_text().split()]
+        lists = Path(f"/proc/{pid or self.pid}/task").glob("*/children")
+        try:
+            return [int(child) for text in lists for child in text.read_text().split()]
+        except OSError:  # it has just ended
+            return []
+
+    def descendants(self) -> list[int]:
+        found = self.children()
+        for pid in found:
+            found += self.children(pid)
+        return found
 
     def memory_kib(self) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()
@@ -163,7 +174,7 @@ def gateway(directories: Callable[[str], Path]) -> Iterator[Factory]:
 
     yield make
     for one in made:
-        children = one.children() if one.process.poll() is None else []
+        children = one.descendants() if one.process.poll() is None else []
         assert one.stop() in (0, -signal.SIGKILL), one.error_log()
         if not one.allow_defects:
             assert "defect:" not in one.error_log(), one.error_log()

@@ -1,4 +1,4 @@
-"""The same application behind all four interfaces of one gateway, once for each tokeniser."""
+"""The same application behind all four interfaces of one gateway, once for each concurrency model and tokeniser."""
 
 from __future__ import annotations
 
@@ -70,9 +70,31 @@ def workers(directories: Callable[[str], Path]) -> Iterator[Workers]:
     made.stop()
 
 
+MODELS = {
+    "single": 'concurrency = "single"',
+    "fork": 'concurrency = "fork"',
+    "thread": 'concurrency = "thread"',
+    "prefork": 'concurrency = "prefork"\nprocesses = 2',
+    "threadpool": 'concurrency = "threadpool"\nprocesses = 1\nthreads = 4',
+    "event": 'concurrency = "event"\nprocesses = 2',
+    "event-1": 'concurrency = "event"\nprocesses = 1',
+}
+"""`event` has two shapes: several processes, or the one that was started."""
+
+
 @pytest.fixture(scope="module", params=["httptools", "h11"])
-def served(request: pytest.FixtureRequest, gateway, workers: Workers) -> Served:  # type: ignore[no-untyped-def]
-    one = gateway(workers.routes(), tokeniser=request.param)
+def tokeniser(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def served(model: str, tokeniser: str, gateway, workers: Workers) -> Served:  # type: ignore[no-untyped-def]
+    one = gateway(workers.routes(), server=MODELS[model], tokeniser=tokeniser)
     return Served(one, workers.directory)
 
 

@@ -18,7 +18,7 @@ BIG = os.urandom(5 << 20)
 
 
 @pytest.fixture(scope="module")
-def site(gateway: Any, directories: Any) -> Any:
+def site(gateway: Any, directories: Any, model: str) -> Any:
     directory: Path = directories("static")
     (directory / "www" / "sub").mkdir(parents=True)
     (directory / "www" / "list").mkdir()

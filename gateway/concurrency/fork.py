@@ -1,0 +1,70 @@
+"""`fork`: a process for each connection.
+
+Promise: what one connection does touches no other; the number of processes is bounded, and so is the line of
+those that wait. Must never know: what is served. Next: `per_connection.py`, which keeps the line.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+from gateway.concurrency import House
+from gateway.concurrency.per_connection import PerConnection
+from gateway.concurrency.pool import DEFECT, obey
+
+
+class Fork(PerConnection):
+    """The engine is built before the fork, once: a child has nothing to do but to serve."""
+
+    def __init__(self, house: House) -> None:
+        super().__init__(house)
+        self.template = house.engine()
+        self.pids: dict[int, int] = {}
+        """Of each place that is taken."""
+
+    def serve(self, place: int, sock: socket.socket) -> None:
+        pid = os.fork()
+        if not pid:
+            os._exit(self._child(place, sock))
+        sock.close()
+        self.pids[place] = pid
+
+        def ended(code: int) -> None:
+            del self.pids[place]
+            if code:
+                self.report_crash(pid, code)
+            self.left(place)
+
+        self.house.driver.watch_child(pid, ended)
+
+    def _child(self, place: int, sock: socket.socket) -> int:
+        try:
+            lifeline = self.house.forked()
+            for waiting in self.waiting:
+                waiting.close()
+            for listener in self.house.sockets:
+                listener.close()
+            engine = self.template
+            slot = self.house.board.slot(place)
+            slot.take()
+            engine.sit(slot, float("inf"))
+            obey(engine.driver, lifeline, [engine])
+            self.serve_one(engine, sock, slot)
+            engine.close()
+            engine.driver.close()
+            return 0
+        except BaseException as error:  # nothing of the parent's may run in a child
+            self.house.defect(error)
+            return DEFECT
+
+    def stop_all(self, *, at_once: bool) -> None:
+        for pid in self.pids.values():
+            os.kill(pid, signal.SIGKILL if at_once else signal.SIGTERM)
+
+    def reopen_logs(self) -> None:
+        super().reopen_logs()
+        self.template.reopen_logs()
+        for pid in self.pids.values():
+            os.kill(pid, signal.SIGUSR1)

@@ -1,0 +1,184 @@
+"""A pool of child processes that accept by themselves: what `prefork`, `threadpool` and `event` share.
+
+Promise: the parent serves nobody; it keeps the right number of children, by what the scoreboard tells,
+and replaces those that end. A child ends when it has served enough, when it is told to, or with the parent.
+Must never know: what is served. Next: `gateway/processes/children.py`, which decides how many.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Sequence
+
+from gateway.concurrency import Engine, House
+from gateway.concurrency.seat import OneByOne, Seat
+from gateway.drivers.driver import Driver
+from gateway.drivers.poller import READABLE
+from gateway.processes.children import Fork, Keeper, spread
+from gateway.processes.scoreboard import Slot
+
+DEFECT = 70
+"""Exit code of a child that met a defect of ours (EX_SOFTWARE of sysexits.h)."""
+
+
+class Pool:
+    """The children of one house; `run` is what each of them does."""
+
+    def __init__(self, house: House, threads: int = 1) -> None:
+        hosting = house.hosting
+        children = hosting.children
+        self.house = house
+        self.threads = threads
+        fixed = hosting.concurrency == "event"
+        self.keeper = Keeper(
+            at_least=hosting.processes,
+            most=hosting.processes if fixed else children.max,
+            min_spare=0 if fixed else children.min_spare,
+            max_spare=None if fixed else children.max_spare,
+            threads=threads,
+            busy_in=lambda place: house.board.busy(self._slots(place)),
+            report=house.report,
+        )
+        self.lifeline = -1
+
+    def run(self, slots: range, requests: float) -> int:
+        """Serve, in a child; its exit code."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ the parent
+
+    @property
+    def stopped(self) -> bool:
+        return self.keeper.stopped
+
+    def start(self, now: float) -> None:
+        self.keeper.start(now)
+        self._act(now)
+
+    def look(self) -> None:
+        """Children tell by ending, and by the scoreboard."""
+
+    def tick(self, now: float) -> None:
+        board = self.house.board
+        self.keeper.tick(now, board.idle(), board.busy())
+        self._act(now)
+
+    def stop(self, now: float) -> None:
+        self.keeper.stop(now)
+        self._act(now)
+
+    def hurry(self, now: float) -> None:
+        self.keeper.stop(now, at_once=True)
+        self._act(now)
+
+    def reopen_logs(self) -> None:
+        for pid in self.keeper.pids():
+            os.kill(pid, signal.SIGUSR1)
+
+    def close(self) -> None:
+        """Nobody is left."""
+
+    def _act(self, now: float) -> None:
+        for action in self.keeper.actions():
+            if isinstance(action, Fork):
+                self._fork(action.slot, now)
+            else:
+                os.kill(action.pid, action.number)  # it is not reaped yet: nobody else has its number
+
+    def _slots(self, place: int) -> range:
+        return range(place * self.threads, (place + 1) * self.threads)
+
+    def _fork(self, place: int, now: float) -> None:
+        slots = self._slots(place)
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self.keeper.failed(place, error, now)
+            return
+        if not pid:
+            os._exit(self._child(slots))
+        self.keeper.started(pid, place, now)
+
+        def ended(code: int) -> None:
+            for slot in slots:
+                self.house.board.clear(slot)
+            at = self.house.driver.clock()
+            self.keeper.exited(pid, code, at)
+            self._act(at)
+
+        self.house.driver.watch_child(pid, ended)
+
+    # ------------------------------------------------------------------ a child
+
+    def _child(self, slots: range) -> int:
+        try:
+            self.lifeline = self.house.forked()
+            for slot in slots:
+                self.house.board.slot(slot).take()
+            return self.run(slots, spread(self.house.hosting.children.requests, random.random()) or float("inf"))
+        except BaseException as error:  # nothing of the parent's may run in a child
+            self.house.defect(error)
+            return DEFECT
+
+
+def obey(driver: Driver, lifeline: int, engines: Sequence[Engine]) -> None:
+    """Have the parent's signals, and its end, reach the engines; in the main thread."""
+    told: list[str] = []
+
+    def stop() -> None:
+        for engine in engines:
+            if told:
+                engine.hurry()
+            else:
+                engine.stop()
+        told.append("stop")
+
+    def parent_gone(_: int) -> None:
+        driver.poller.forget(lifeline)
+        stop()
+
+    def reopen_logs() -> None:
+        for engine in engines:
+            engine.reopen_logs()
+
+    driver.open()
+    driver.call_signals({signal.SIGTERM: stop, signal.SIGUSR1: reopen_logs})
+    for number in (signal.SIGINT, signal.SIGHUP):  # the terminal's, for all of us: the parent tells what to do
+        signal.signal(number, signal.SIG_IGN)
+    driver.poller.watch(lifeline, READABLE, parent_gone)
+
+
+def run_engine(pool: Pool, number: int, requests: float, kind: type[Seat]) -> int:
+    """Serve with one engine, in the main thread of a child."""
+    house = pool.house
+    engine = house.engine()
+    obey(engine.driver, pool.lifeline, [engine])
+    run_seated(house, engine, house.board.slot(number), kind, requests)
+    return 0
+
+
+def run_seated(
+    house: House, engine: Engine, slot: Slot, kind: type[Seat] = OneByOne, requests: float = float("inf")
+) -> None:
+    """Serve with an engine until it is told to stop or has served enough."""
+    engine.sit(slot, requests)
+    engine.open()
+    seat = kind(engine, slot, house.board, house.sockets)
+
+    def over() -> bool:
+        engine.look()
+        if engine.stopping:
+            seat.leave()
+        return engine.finished
+
+    def tick(now: float, wall: float) -> None:
+        seat.tick(now)
+        if engine.worn:
+            engine.stop()
+
+    engine.driver.ticks.append(tick)
+    engine.driver.run(over)
+    engine.close()
+    engine.driver.close()
