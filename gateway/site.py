@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.ends import Turn
     from gateway.exchange import Exchange
     from gateway.forwarding import Forwarding
-    from gateway.routing import Router
+    from gateway.routing import Found
 
 SOFTWARE: Final = f"gateway-suite/{__version__}".encode()
 SERVER: Final = b"Server: gateway-suite\r\n"
@@ -124,6 +124,13 @@ class Alone:
 ALONE: Final = Alone()
 
 
+class Resolver(Protocol):
+    """Finds the route of a request, and the place in it."""
+
+    def resolve(self, method: bytes, host: bytes, raw_target: bytes) -> Found:
+        """Raises GatewayError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A route with its interface, ready to be used."""
@@ -156,7 +163,7 @@ class Site:
         self.forwarding = forwarding
         self.access_log = access_log
         self.error_log = error_log
-        self.router: Router
+        self.router: Resolver
         self.services: Sequence[Service] = ()
         self.fronts: set[Front] = set()
         self.exchanges = 0
