@@ -1,0 +1,4 @@
+"""Cannot be imported."""
+
+SHELVES = {"fiction": 3}
+application = SHELVES["poetry"]
