@@ -48,6 +48,8 @@ class House(Protocol):
     """Of the process that was started: the parent, where there are children."""
     hosting: Hosting
     board: Scoreboard
+    grace_s: float
+    """For what is in flight when a child is to end, seconds."""
     sockets: list[socket.socket]
     """Those that listen."""
 

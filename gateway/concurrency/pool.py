@@ -38,6 +38,7 @@ class Pool:
             min_spare=0 if fixed else children.min_spare,
             max_spare=None if fixed else children.max_spare,
             threads=threads,
+            grace_s=house.grace_s,
             busy_in=lambda place: house.board.busy(self._slots(place)),
             report=house.report,
         )
@@ -114,6 +115,7 @@ class Pool:
 
     def _child(self, slots: range) -> int:
         try:
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the engine can be told
             self.lifeline = self.house.forked()
             for slot in slots:
                 self.house.board.slot(slot).take()

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Sequence
 
 from gateway.concurrency import Engine
-from gateway.processes.scoreboard import BUSY, IDLE, Scoreboard, Slot
+from gateway.processes.scoreboard import BUSY, ENDING, IDLE, Scoreboard, Slot
 
 SLACK = 1
 """An engine may have so many connections more than another one that listens, too."""
@@ -45,7 +45,7 @@ class Seat:
         return any(acceptor.pending() for acceptor in self.acceptors)
 
     def listen(self, wanted: bool) -> None:
-        if wanted is self.listening:
+        if wanted is self.listening or not self.acceptors:
             return
         self.listening = wanted
         self.slot.state = IDLE if wanted else BUSY
@@ -65,6 +65,7 @@ class Seat:
         for acceptor in self.acceptors:
             acceptor.close()
         self.acceptors.clear()
+        self.slot.state = ENDING
 
 
 class OneByOne(Seat):
