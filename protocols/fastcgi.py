@@ -287,12 +287,12 @@ class ApplicationConnection:
     """One connection from a gateway: decodes requests, encodes responses.
 
     It answers by itself what needs no application: GET_VALUES from `values`, management records
-    that it does not know, a role not in `roles`, more than `max_requests` requests at a time, and
-    an abort that comes before the meta-variables are complete.
+    that it does not know, a role not in `roles`, more than `max_requests` requests at a time or any
+    while `overloaded`, and an abort that comes before the meta-variables are complete.
     """
 
     __slots__ = (
-        "_finished", "_out", "_reader", "_serving", "max_requests", "params_limit_bytes", "roles", "values",
+        "_finished", "_out", "_reader", "_serving", "max_requests", "overloaded", "params_limit_bytes", "roles", "values",
     )  # fmt: skip
 
     def __init__(
@@ -305,6 +305,8 @@ class ApplicationConnection:
     ) -> None:
         self.params_limit_bytes = params_limit_bytes
         self.max_requests = max_requests
+        self.overloaded = False
+        """Set it to have every new request rejected, so that the gateway sends it elsewhere."""
         self.values: Mapping[bytes, bytes] = values or {}
         self.roles = frozenset(roles) - {Role.FILTER}  # the DATA stream of a Filter is not read here
         self._serving: dict[int, _Serving] = {}
@@ -316,6 +318,11 @@ class ApplicationConnection:
     def active(self) -> int:
         """Requests begun and not ended."""
         return len(self._serving)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of a request is here, not even part of a record."""
+        return not self._serving and self._reader.idle
 
     @property
     def finished(self) -> bool:
@@ -379,7 +386,9 @@ class ApplicationConnection:
             raise RemoteProtocolError(f"BEGIN_REQUEST has {len(content)} octets, not 8")
         role = content[0] << 8 | content[1]
         keep_connection = bool(content[2] & KEEP_CONN)
-        if len(self._serving) >= self.max_requests:
+        if self.overloaded:
+            self._reject(request_id, keep_connection, ProtocolStatus.OVERLOADED)
+        elif len(self._serving) >= self.max_requests:
             self._reject(request_id, keep_connection, ProtocolStatus.CANT_MPX_CONN)
         elif role not in self.roles:
             self._reject(request_id, keep_connection, ProtocolStatus.UNKNOWN_ROLE)

@@ -131,7 +131,11 @@ class RequestReader:
         if len(flat) % 2 == 0 or b"" in names:
             raise RemoteProtocolError("a meta-variable has no name or no value")
         if len(set(names)) != len(names):
-            raise RemoteProtocolError("a meta-variable is repeated")
+            # nginx before 1.23 repeats a variable with the field that the client has repeated: they are
+            # joined later, since a request is worth more than the rule
+            ours = [name for name in names if not name.startswith(b"HTTP_")]
+            if len(set(ours)) != len(ours):
+                raise RemoteProtocolError("a meta-variable is repeated")
         if names[0] != b"CONTENT_LENGTH" or _DECIMAL.fullmatch(flat[1]) is None:
             raise RemoteProtocolError("the first meta-variable is not CONTENT_LENGTH with a decimal number")
         if (b"SCGI", b"1") not in pairs:

@@ -407,6 +407,26 @@ def test_second_request_at_a_time_is_rejected() -> None:
     assert application.active == 1
 
 
+def test_overloaded_every_new_request_is_rejected_and_the_others_go_on() -> None:
+    application = ApplicationConnection(max_requests=2)
+    application.receive(begin_request(1))
+    application.overloaded = True
+    assert application.receive(begin_request(2) + rec(RecordType.PARAMS, 2, b"\1\1Ab")) == []
+    assert application.outgoing() == [end_request(2, 0, ProtocolStatus.OVERLOADED)]
+    assert application.receive(rec(RecordType.PARAMS, 1)) == [Begin(1, Role.RESPONDER, True, [])]
+
+
+def test_an_application_is_idle_between_requests_and_not_inside_a_record() -> None:
+    application = ApplicationConnection()
+    assert application.idle
+    application.receive(begin_request(1)[:3])
+    assert not application.idle
+    application.receive(begin_request(1)[3:] + rec(RecordType.PARAMS, 1))
+    assert not application.idle
+    application.end(1)
+    assert application.idle
+
+
 @pytest.mark.parametrize("role", [Role.AUTHORIZER, Role.FILTER, 9])
 def test_role_that_is_not_played_is_rejected(role: int) -> None:
     application = ApplicationConnection()

@@ -133,6 +133,13 @@ def test_anything_else_is_refused(octets: bytes) -> None:
             receive_all(RequestReader(), pieces)
 
 
+def test_a_field_that_nginx_repeats_is_taken_as_it_comes() -> None:
+    """Before 1.23 it sends a variable for each line of the client."""
+    pairs = [(b"HTTP_A", b"1"), (b"HTTP_A", b"2")]
+    [begin, end] = RequestReader().receive(netstring(b"CONTENT_LENGTH\x000\0SCGI\x001\0HTTP_A\x001\0HTTP_A\x002\0"))
+    assert (begin, end) == (Begin([(b"CONTENT_LENGTH", b"0"), (b"SCGI", b"1"), *pairs], 0), END)
+
+
 @pytest.mark.parametrize("octets", [b"101:", b"1000", b"9" * 30, b"x"])
 def test_length_above_the_limit_is_refused_without_waiting_for_more(octets: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
