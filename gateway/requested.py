@@ -319,9 +319,23 @@ def plain_address(name: str) -> str:
     return str(mapped or address)
 
 
-def among(allowed: Collection[str], name: str) -> bool:
-    """Whether the address of a peer is one of those that FCGI_WEB_SERVER_ADDRS lists (FastCGI 3.2)."""
-    return name in allowed or plain_address(name) in {plain_address(one) for one in allowed}
+def may_connect(site: Site, peer: Peer, allowed: Collection[str]) -> bool:
+    """Whether a web server is one of those allowed (FastCGI 3.2); whoever is not is told of in the log.
+
+    Who may connect to a unix socket is told by its mode, although the standard would let nobody in.
+    """
+    name = peer.remote_addr.decode()
+    if not allowed or not name or name in allowed or plain_address(name) in {plain_address(one) for one in allowed}:
+        return True
+    site.report_client(
+        peer,
+        GatewayError(
+            403, "web-server", "it is none of the web servers that may connect: its connection was closed",
+            "add its address to FCGI_WEB_SERVER_ADDRS (allowedServers, in a program), or leave that empty",
+            side=Side.CLIENT,
+        ),
+    )  # fmt: skip
+    return False
 
 
 _NO_REQUEST: Final = Request(b"", b"", ())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.ends import OPEN, Close, End, Outgoing, SocketName
 from gateway.errors import GatewayError, Side
-from gateway.requested import CgiRequest, among, stalled
+from gateway.requested import CgiRequest, may_connect, stalled
 from protocols.cgi_application import variables_of
 from protocols.fastcgi import ApplicationConnection
 from protocols.fastcgi_events import Abort, Begin, Stdin
@@ -51,7 +51,7 @@ class FastcgiFront(End):
         allowed: Collection[str] = (),
     ) -> None:
         """`max_requests`: at the same time on this connection; `values`: what GET_VALUES asks for;
-        `allowed`: the addresses of FCGI_WEB_SERVER_ADDRS, empty for any."""
+        `allowed`: the addresses of web servers (FCGI_WEB_SERVER_ADDRS), empty for any."""
         super().__init__(site.turn)
         self.site = site
         self.codec = ApplicationConnection(max_requests=max_requests, values=values, roles=ROLES)
@@ -79,15 +79,7 @@ class FastcgiFront(End):
         site = self.site
         self.since = now
         self.peer = Peer(remote[0].encode(), b"%d" % remote[1], local[0].encode(), b"%d" % local[1], https=False)
-        # who may connect to a unix socket is told by its mode, although 3.2 would let nobody in
-        if self.allowed and remote[0] and not among(self.allowed, remote[0]):
-            site.report_client(
-                self.peer,
-                GatewayError(
-                    403, "web-server", "it is none of FCGI_WEB_SERVER_ADDRS: its connection was closed",
-                    "add the address of the web server, or leave the variable unset", side=Side.CLIENT,
-                ),
-            )  # fmt: skip
+        if not may_connect(site, self.peer, self.allowed):
             self.close(Close.ABORT)
         elif not site.admit(self):
             self.refusal = GatewayError(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.ends import OPEN, Close, End, FileSlice, Outgoing, SocketName
 from gateway.errors import GatewayError, Side
-from gateway.requested import CgiRequest, among, stalled
+from gateway.requested import CgiRequest, may_connect, stalled
 from protocols.cgi_application import variables_of
 from protocols.message import Content, Peer, RemoteProtocolError
 from protocols.scgi import Begin, RequestReader
@@ -56,11 +56,7 @@ class ScgiFront(End):
         self.since = now
         self.deadline = now + site.timeouts.header_s
         self.peer = Peer(remote[0].encode(), b"%d" % remote[1], local[0].encode(), b"%d" % local[1], https=False)
-        if self.allowed and remote[0] and not among(self.allowed, remote[0]):
-            what = "it is none of the web servers that may connect: its connection was closed"
-            site.report_client(
-                self.peer, GatewayError(403, "web-server", what, "add its address to allowedServers", side=Side.CLIENT)
-            )
+        if not may_connect(site, self.peer, self.allowed):
             self.close(Close.ABORT)
         elif not site.admit(self):
             self.refusal = GatewayError(

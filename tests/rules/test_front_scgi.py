@@ -26,8 +26,8 @@ OK = b"Status: 200 OK\r\n"
 def make() -> Iterator[Make]:
     made: list[Hosted] = []
 
-    def hosted(**options: Any) -> Hosted:
-        made.append(Hosted(ScgiFront, **options))
+    def hosted(allowed: Any = (), **options: Any) -> Hosted:
+        made.append(Hosted(lambda site: ScgiFront(site, allowed=allowed), **options))
         return made[-1]
 
     yield hosted
@@ -236,6 +236,17 @@ def test_above_the_limit_of_connections_the_request_is_told_why(make: Make) -> N
     assert not talk.app.calls
     others = [talk.connect() for _ in range(300)]
     others[-1] << LOST
+
+
+def test_who_may_connect(make: Make) -> None:
+    talk = make(allowed=("192.0.2.1",), remote="::ffff:192.0.2.1")
+    stranger, neighbour = talk.connect("192.0.2.2"), talk.connect("")
+    stranger << LOST
+    assert "web-server: client 192.0.2.2:" in talk.log.text
+    for server in (talk.client, neighbour):
+        server >> request(GET)
+        talk.call.respond(b"")
+        server << OK + b"Content-Length: 0\r\n\r\n" << CLOSED
 
 
 def test_69_a_drain_closes_where_nothing_has_come(one: Hosted) -> None:
