@@ -17,7 +17,7 @@ from gateway.requested import CgiRequest, may_connect, stalled
 from protocols.cgi_application import variables_of
 from protocols.fastcgi import ApplicationConnection
 from protocols.fastcgi_events import Abort, Begin, Stdin
-from protocols.fastcgi_records import STDOUT, Role, record
+from protocols.fastcgi_records import ABORT_REQUEST, STDOUT, Role, record
 from protocols.message import Peer, RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -280,11 +280,15 @@ class FastcgiFront(End):
             # besides: whoever counts octets (Content-Length) sees the break, and who looks at appStatus may.
             self.ended(request, 1)
             return
-        # A connection that ends without END_REQUEST is the one break that every web server sees. Without a
-        # reset where the response of another, whole, may still be on its way.
         del self.requests[request.id]
-        alone = self.begun == 1 or self.codec.max_requests == 1
-        self._end(Close.ABORT if alone else Close.FLUSH)
+        if self.peer.remote_addr and (self.begun == 1 or self.codec.max_requests == 1):
+            self._end(Close.ABORT)
+            return
+        # On a unix socket there is no reset, and one would take away what is still on its way of others. A
+        # connection that ends without END_REQUEST tells, too, but not nginx without fastcgi_keep_conn: what
+        # tells it, and everybody else, is a record that an application never sends.
+        self.send(record(ABORT_REQUEST, request.id, b""))
+        self._end(Close.FLUSH)
 
     def regulate(self) -> None:
         """Read, unless the one request there is wants no content now, or nobody reads our answers."""

@@ -201,7 +201,7 @@ def test_content_shorter_than_its_length_after_the_head_cuts_the_response(one: H
     one.call.head()
     one.client << stdout(OK + b"\r\n")
     one.client >> stdin(1)
-    one.client << LOST
+    one.client << abort(1) << CLOSED
 
 
 @pytest.mark.parametrize(
@@ -512,13 +512,23 @@ def test_when_the_web_server_leaves_all_its_requests_are_over(many: Hosted, sign
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_67_a_response_that_breaks_off_ends_without_end_request(one: Hosted, keep: bool) -> None:
+def test_67_a_response_that_breaks_off_ends_without_end_request_and_with_a_reset(make: Make, keep: bool) -> None:
+    talk = make(remote="192.0.2.1")
+    talk.client >> request(1, GET, keep=keep) + stdin(1)
+    talk.call.head()
+    talk.client << stdout(OK + b"\r\n")
+    talk.call.fail()
+    talk.client << LOST
+    assert "500 app" in talk.log.text
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_67_on_a_unix_socket_which_has_no_resets_it_ends_with_what_no_web_server_takes(one: Hosted, keep: bool) -> None:
     one.client >> request(1, GET, keep=keep) + stdin(1)
     one.call.head()
     one.client << stdout(OK + b"\r\n")
     one.call.fail()
-    one.client << LOST
-    assert "500 app" in one.log.text
+    one.client << abort(1) << CLOSED
 
 
 def test_67_one_that_breaks_off_beside_others_ends_with_a_status_and_they_go_on(many: Hosted) -> None:
@@ -541,7 +551,7 @@ def test_67_a_response_that_was_whole_in_the_same_turn_gets_out(many: Hosted) ->
     first.response_end()
     second.failed(GatewayError(500, "app", "it has failed"))
     many.settle()
-    many.client << whole(OK + b"\r\n", 1) << CLOSED
+    many.client << whole(OK + b"\r\n", 1) << abort(2) << CLOSED
 
 
 def test_67_one_that_was_whole_and_is_still_on_its_way_gets_out(many: Hosted) -> None:
@@ -553,7 +563,7 @@ def test_67_one_that_was_whole_and_is_still_on_its_way_gets_out(many: Hosted) ->
     many.call.fail()
     many.client.takes_all()
     answer, rest = whole(OK + b"Content-Length: 100\r\n\r\n" + b"x" * 100), stdout(OK + b"\r\n", 2)
-    many.client << answer << rest << CLOSED
+    many.client << answer << rest << abort(2) << CLOSED
 
 
 def test_a_failure_before_the_head_is_a_page(one: Hosted) -> None:
@@ -791,8 +801,8 @@ def test_a_file_is_closed_whatever_happens(one: Hosted, how: str) -> None:
             one.client >> LOST
         case _:
             one.client.takes_all()
-            one.client.take()
-            one.client << LOST
+            assert one.client.take().endswith(abort(1))
+            one.client << CLOSED
             assert "a file can't be sent" in one.log.text
     assert closed == [True]
 
@@ -815,7 +825,7 @@ def test_deadlines_of_many_requests_are_those_of_their_exchanges(make: Make) -> 
     assert talk.statuses == [504]
     talk.wait(2)
     assert talk.statuses == [504, 200]
-    talk.client << stdout(OK + b"\r\n", 2) << CLOSED
+    talk.client << stdout(OK + b"\r\n", 2) << abort(2) << CLOSED
 
 
 def test_a_response_in_time_needs_no_deadline(make: Make) -> None:
