@@ -102,6 +102,8 @@ class Engine:
         for service in self.site.services:
             service.interface.let_go()
         self.driver.settle()
+        if self.site.access_log is not None:
+            self.site.access_log.flush()
 
     def close(self) -> None:
         """Let go of everything, children included."""

@@ -25,6 +25,6 @@ class Loops(Pool):
         return run_engine(self, slots[0], requests, FairShare)
 
 
-def Event(house: House) -> Shape:  # noqa: N802 (made as the other shapes are)
+def Event(house: House) -> Shape:
     """The shape for one process, or for several."""
     return OneLoop(house) if stays(house.hosting) else Loops(house)

@@ -51,6 +51,7 @@ class Fork(PerConnection):
             slot.take()
             engine.sit(slot, float("inf"))
             obey(engine.driver, lifeline, [engine])
+            engine.open()
             self.serve_one(engine, sock, slot)
             engine.close()
             engine.driver.close()

@@ -78,11 +78,11 @@ class PerConnection:
 
     def take(self, sock: socket.socket) -> None:
         """A connection has come."""
-        if len(self.waiting) >= self.house.hosting.children.queue and not self.places:
-            self.refuser.take(sock)
-            return
         self.waiting.append(sock)
         self.next(self.house.driver.clock())
+        if len(self.waiting) > self.house.hosting.children.queue:
+            self.refuser.take(self.waiting.pop())
+            self._tell_line()
 
     def _tell_line(self) -> None:
         """Let the runners know whether they keep others waiting; at the end, all do."""
@@ -95,6 +95,7 @@ class PerConnection:
             try:
                 self.serve(place, sock)
             except (OSError, RuntimeError) as error:  # RuntimeError: no more threads
+                self.house.board.clear(place)
                 self.places.append(place)
                 self.waiting.appendleft(sock)
                 self.due = now + RETRY_S
@@ -113,22 +114,22 @@ class PerConnection:
 
     def serve_one(self, engine: Engine, sock: socket.socket, slot: Slot) -> None:
         """Serve one connection to its end, in its runner."""
+        begun: list[int] = []
+        slot.changed = begun.append  # its client may have left before we look for the first time
         slot.pending = self.house.board.has_line
         slot.state = BUSY
         engine.take(sock)
-        begun = [False]
 
         def over() -> bool:
             engine.look()
-            if not begun[0]:
-                begun[0] = slot.held > 0 or engine.served > 0
-            return engine.finished or (begun[0] and engine.idle)
+            return engine.finished or (bool(begun) and engine.idle)
 
         engine.driver.run(over)
 
     def report_crash(self, pid: int, code: int) -> None:
         self.house.report(
-            "error", f"the process {pid} of one connection {exit_in_words(code)}: its request is lost, no other one is touched"
+            "error",
+            f"the process {pid} of one connection {exit_in_words(code)}: its request is lost, no other one is touched",
         )
 
     # ------------------------------------------------------------------ what a runner is

@@ -22,8 +22,9 @@ class Thread(PerConnection):
         self.free: list[Engine] = []
         self.running: dict[int, tuple[Engine, threading.Thread]] = {}
         """By place."""
-        self.ended: collections.deque[int] = collections.deque()
-        """Places whose threads have nothing left to do: written by them, read by the house's own."""
+        self.ended: collections.deque[tuple[int, bool]] = collections.deque()
+        """Places whose threads have nothing left to do, and whether all went well: written by them, read by the
+        house's own."""
 
     def serve(self, place: int, sock: socket.socket) -> None:
         engine = self.free.pop() if self.free else self.house.engine()
@@ -32,27 +33,44 @@ class Thread(PerConnection):
         engine.sit(slot, float("inf"))
 
         def work() -> None:
+            well = False
             try:
                 engine.open()
                 self.serve_one(engine, sock, slot)
                 engine.let_go()
+                well = True
             except BaseException as error:
                 self.house.defect(error)
             finally:
-                self.ended.append(place)
+                self.ended.append((place, well))
                 self.house.driver.wake()
 
         thread = threading.Thread(target=work, name=f"connection-{place}")
-        self.running[place] = engine, thread
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            self.free.append(engine)
+            raise
+        self.running[place] = engine, thread  # nobody looks there before this thread does
 
     def look(self) -> None:
+        super().look()
         while self.ended:
-            place = self.ended.popleft()
+            place, well = self.ended.popleft()
             engine, thread = self.running.pop(place)
             thread.join()
-            self.free.append(engine)
+            if well and not self.stopping:
+                self.free.append(engine)
+            else:  # it was told to stop, or nobody knows in what state it is
+                self.drop(engine)
             self.left(place)
+
+    def drop(self, engine: Engine) -> None:
+        try:
+            engine.close()
+            engine.driver.close()
+        except Exception as error:
+            self.house.defect(error)
 
     def stop_all(self, *, at_once: bool) -> None:
         for engine, _ in self.running.values():
@@ -69,5 +87,4 @@ class Thread(PerConnection):
     def close(self) -> None:
         super().close()
         for engine in self.free:
-            engine.close()
-            engine.driver.close()
+            self.drop(engine)
