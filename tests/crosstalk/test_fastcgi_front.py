@@ -17,7 +17,7 @@ from gateway.exchange import ResponseSide
 from gateway.fronts.fastcgi import FastcgiFront
 from protocols.cgi import ScriptResponseReader
 from protocols.fastcgi import GatewayConnection
-from protocols.fastcgi_events import EndRequest, Skipped, Stdout, StdoutEnd, Values
+from protocols.fastcgi_events import EndRequest, GatewayEvent, Skipped, Stdout, StdoutEnd, Values
 from protocols.fastcgi_records import ProtocolStatus, Role, encode_pair
 from protocols.message import Content, RemoteProtocolError, Response
 from tests.rules.hosted import Call, Hosted, Server
@@ -227,14 +227,7 @@ class Front:
             del self.outwards[-8:]
         octets = bytes(self.outwards[:length])
         del self.outwards[:length]
-        try:
-            items = self.codec.receive(octets)
-        except RemoteProtocolError as error:  # some of that has come before
-            assert "never sends ABORT_REQUEST" in str(error)
-            assert len(octets) < 8
-            assert not self.outwards
-            items = []
-        for item in items:
+        for item in self.decoded(octets):
             match item:
                 case Stdout(request_id, content):
                     asked = self.active[request_id]
@@ -253,6 +246,17 @@ class Front:
                     raise AssertionError(item)
         if not self.outwards and self.server.got:
             self.closed()
+
+    def decoded(self, octets: bytes) -> list[GatewayEvent]:
+        try:
+            return self.codec.receive(octets)
+        except RemoteProtocolError as error:
+            broken = error
+        # the first octets of the break have come before
+        assert "never sends ABORT_REQUEST" in broken.detail
+        assert len(octets) < 8
+        assert not self.outwards
+        return []
 
     def over(self, asked: Asked, app_status: int, protocol_status: ProtocolStatus) -> None:
         if asked.aborted:
