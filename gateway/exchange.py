@@ -125,8 +125,8 @@ class Exchange:
         self.site = site
         self.client = client
         self.request = request
-        if site.forwarding.believes:
-            self.id = site.exchange_id(client.peer, request)
+        if site.forwarding.believes or client.variables is not None:
+            self.id = site.exchange_id(client, request)
             self.peer = site.forwarding.effective(client.peer, request)
         else:
             self.id = site.new_exchange_id()

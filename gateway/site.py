@@ -26,7 +26,7 @@ from protocols.message import FieldLine, Peer, Request, Response
 if TYPE_CHECKING:
     from gateway.config import Limits, Timeouts
     from gateway.ends import Turn
-    from gateway.exchange import Exchange
+    from gateway.exchange import Client, Exchange
     from gateway.forwarding import Forwarding
     from gateway.routing import Found
 
@@ -222,12 +222,15 @@ class Site:
         for front in list(self.fronts):
             front.drain()
 
-    def exchange_id(self, peer: Peer, request: Request) -> bytes:
-        """A trusted proxy's own id, or a new one."""
-        if self.forwarding.trusts(peer):
+    def exchange_id(self, client: Client, request: Request) -> bytes:
+        """That of a web server or a trusted proxy, so that its log and ours can be put together; or a new one."""
+        given: bytes | None = None
+        if client.variables is not None:
+            given = client.variables.get(b"EXCHANGE_ID")
+        elif self.forwarding.trusts(client.peer):
             given = first(request.fields, b"x-request-id")
-            if given and len(given) <= 128 and given.isascii() and given.replace(b"-", b"").isalnum():
-                return given
+        if given and len(given) <= 128 and given.isascii() and given.replace(b"-", b"").isalnum():
+            return given
         return self.new_exchange_id()
 
     def new_exchange_id(self) -> bytes:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.concurrency import slots
@@ -56,8 +56,9 @@ class Settings:
     http: str = "auto"
     grace_s: float = 30.0
     error: str = "-"
-    web_servers: tuple[str, ...] = field(default_factory=lambda: allowed_from(os.environ))
-    """FastCGI over TCP only: the addresses that may connect (FCGI_WEB_SERVER_ADDRS); all if empty."""
+    web_servers: Collection[str] | None = None
+    """FastCGI and SCGI, over TCP only: the addresses that may connect; all if empty. None: those of
+    FCGI_WEB_SERVER_ADDRS for FastCGI, all for SCGI."""
 
 
 def allowed_from(environment: Any) -> tuple[str, ...]:
@@ -88,7 +89,8 @@ class Worker(House):
     def build(self, driver: Driver, reaper: Reaper, error_log: ErrorLog) -> Engine:
         settings = self.settings
         limits = Limits(content=CONTENT_BYTES, connections=settings.connections)
-        forwarding = Forwarding(settings.trusted_proxies, unix=True)
+        http = settings.interface == "http"  # else meta-variables tell who the client is
+        forwarding = Forwarding(settings.trusted_proxies if http else (), unix=http)
         site = Site(driver.turn, limits, TIMEOUTS, tokeniser(settings.http), forwarding, None, error_log)
         interface: Interface
         hosted: Hosted | None = None
@@ -106,7 +108,7 @@ class Worker(House):
             content_limit=CONTENT_BYTES,
         )  # fmt: skip
         site.services = [Service(route, interface)]
-        site.router = HostRouter(route, http=settings.interface == "http")
+        site.router = HostRouter(route, http=http)
         engine = Engine(driver, reaper, site, self._front, hosted)
         engine.grace_s = self.grace_s
         return engine
@@ -115,12 +117,17 @@ class Worker(House):
         match self.settings.interface:
             case "fastcgi":
                 return FastcgiFront(
-                    site, max_requests=self.at_once, values=self._values(), allowed=self.settings.web_servers
+                    site, max_requests=self.at_once, values=self._values(), allowed=self._allowed()
                 )
             case "scgi":
-                return ScgiFront(site)
+                return ScgiFront(site, allowed=self._allowed())
             case _:
                 return Http1Front(site)
+
+    def _allowed(self) -> Collection[str]:
+        if self.settings.web_servers is not None:
+            return self.settings.web_servers
+        return allowed_from(os.environ) if self.settings.interface == "fastcgi" else ()
 
     @property
     def at_once(self) -> int:

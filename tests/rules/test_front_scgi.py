@@ -273,3 +273,12 @@ def test_a_connection_without_a_request_makes_room_after_a_second(one: Hosted) -
         front.make_room(one.turn.now)
     one.settle()
     one.client << CLOSED
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"), [(b"18ead5-3", True), (b"a b", False), (b"", False), (b"x" * 129, False)], ids=repr
+)
+def test_the_exchange_has_the_id_that_the_web_server_gave(one: Hosted, given: bytes, taken: bool) -> None:
+    one.client >> request({b"REQUEST_METHOD": b"GET", b"REQUEST_URI": b"/", b"EXCHANGE_ID": given})
+    assert (one.call.exchange.id == given) is taken
+    one.call.respond(b"")
