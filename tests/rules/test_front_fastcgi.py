@@ -871,9 +871,12 @@ def test_69_a_drain_closes_what_is_idle_and_waits_for_the_rest(many: Hosted) -> 
     busy >> request(1, GET) + stdin(1)
     half = many.connect()
     half >> request(1, GET, complete=False)
+    many.wait(1.25)
+    fresh = many.connect()
     many.site.drain()
     many.settle()
     idle << CLOSED
+    fresh << None
     busy << None
     busy >> request(2, GET) + stdin(2)
     busy << end(2, 0, ProtocolStatus.OVERLOADED)  # not processed: the web server sends it elsewhere

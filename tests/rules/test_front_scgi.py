@@ -253,9 +253,12 @@ def test_69_a_drain_closes_where_nothing_has_come(one: Hosted) -> None:
     idle, busy, half = one.client, one.connect(), one.connect()
     busy >> request(GET)
     half >> request(GET)[:9]
+    one.wait(1.25)
+    fresh = one.connect()
     one.site.drain()
     one.settle()
     idle << CLOSED
+    fresh << None
     one.call.respond(b"")
     busy << OK + b"Content-Length: 0\r\n\r\n" << CLOSED
     half >> request(GET)[9:]
