@@ -62,7 +62,7 @@ class EventDriver(Driver):
         super().__init__(turn, start, reaper, crashed)
         self.threads = threads
         self._own = loop is None
-        self._thread = 0
+        self._home = 0
         """The one that the loop runs in."""
         self._done: Callable[[], bool] | None = None
         self._over = False
@@ -80,6 +80,9 @@ class EventDriver(Driver):
         self._entered: collections.deque[tuple[Callable[..., None], tuple[Any, ...]]] = collections.deque()
         """What the threads of the pool have called, and the loop has not."""
         self._entering = False
+        """Whether the loop is about to look there."""
+        self._dealing = False
+        """Whether it is calling what it has found."""
         self._settled = threading.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
         self._hosts = False
@@ -95,13 +98,13 @@ class EventDriver(Driver):
         if self._own:
             self.loop = new_loop()
         self.joins = not isinstance(self.loop, asyncio.BaseEventLoop)
-        self._thread = threading.get_ident()
+        self._home = threading.get_ident()
         self._open_with(Poller(self.loop))
         self._sweeping = self.loop.call_later(SWEEP_S, self._sweep_again)
 
     def run(self, done: Callable[[], bool]) -> None:
         self.open()
-        self._thread = threading.get_ident()
+        self._home = threading.get_ident()
         if done():
             return
         self._done, self._over = done, False
@@ -175,7 +178,7 @@ class EventDriver(Driver):
     # ------------------------------------------------------------------ work that may wait
 
     def enter(self, method: Callable[..., None], *arguments: Any) -> None:
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self._home:
             self._enter(method, arguments)
             self.settle()
         else:
@@ -194,6 +197,7 @@ class EventDriver(Driver):
                 raise Closed from None
 
     def _enter_all(self) -> None:
+        self._dealing = True
         self._entering = False  # from here on somebody else sees to what is delivered
         for _ in range(len(self._entered)):
             if not self._entered:
@@ -201,14 +205,21 @@ class EventDriver(Driver):
             method, arguments = self._entered.popleft()
             self._enter(method, arguments)
         self.settle()
+        self._dealing = False
 
     def wait(self, ready: Callable[[], bool]) -> None:
+        """As said in `gateway/ends.py`; what the thread has entered before is dealt with before `ready` is asked."""
         if threading.get_ident() == self._thread:
             raise RuntimeError("the thread of the loop would wait for itself: a coroutine may not call wait")
+        dealt: list[bool] = []
+        if self._entered or self._dealing:
+            self._deliver(dealt.append, (True,))
+        else:
+            dealt.append(True)
         with self._settled:
             self._waiting += 1  # before the first look, so that no turn is settled unnoticed after it
             try:
-                while not ready():
+                while not dealt or not ready():
                     if self.closed:
                         raise Closed
                     self._settled.wait()
@@ -292,6 +303,10 @@ class EventDriver(Driver):
         task = self.loop.create_task(connect(functools.partial(StreamWire, self, end), sock))
         self._taking[task] = sock
         task.add_done_callback(functools.partial(self._taken, end))
+
+    @property
+    def taking(self) -> int:
+        return len(self._taking)
 
     def _taken(self, end: End, task: asyncio.Task[Any]) -> None:
         sock = self._taking.pop(task)
