@@ -209,7 +209,7 @@ class EventDriver(Driver):
 
     def wait(self, ready: Callable[[], bool]) -> None:
         """As said in `gateway/ends.py`; what the thread has entered before is dealt with before `ready` is asked."""
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self._home:
             raise RuntimeError("the thread of the loop would wait for itself: a coroutine may not call wait")
         dealt: list[bool] = []
         if self._entered or self._dealing:

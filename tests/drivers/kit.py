@@ -1,41 +1,54 @@
-"""What the tests of drivers stand on: an end that records what it is told, and ways onto a real stream."""
+"""What the tests of drivers stand on: an end that records what it is told, and ways onto a real stream.
+
+The tests are the same for every driver: they say what is to be waited for, and the kit lets the driver run until then.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import socket
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
+from gateway.drivers.blocking import BlockingDriver
+from gateway.drivers.driver import Acceptor, Driver
 from gateway.drivers.event import EventDriver
-from gateway.ends import Address, End, Open, Turn
+from gateway.ends import Address, End, Open, Run, Spawn, Turn
 from gateway.processes.launch import Start
 from gateway.processes.reap import Reaper
 
-KINDS = ["accepted", "tcp", "brief", "unix"]
+KINDS = ["accepted", "accepted-unix", "tcp", "brief", "unix"]
 """An accepted connection, and those that are opened: to live long, for one request, to a unix socket."""
+ACCEPTED = ["accepted", "accepted-unix"]
+PATIENCE_S = 10.0
 
 
 class Recorder(End):
     """An end that notes what it is told and lets a test wait for it."""
 
-    def __init__(self, turn: Turn) -> None:
-        super().__init__(turn)
+    def __init__(self, kit: Kit) -> None:
+        super().__init__(kit.turn)
+        self.kit = kit
         self.octets = b""
         self.told: list[str] = []
         self.error: OSError | None = None
-        self.changed = asyncio.Event()
         self.entered = False
+        self.names: tuple[Any, Any] = ((), ())
         self.on_received: Callable[[bytes], None] = lambda octets: None
 
     def note(self, what: str) -> None:
         assert "lost" not in self.told, f"{what} after lost"
         self.told.append(what)
-        self.changed.set()
+        self.kit.driver.wake()
 
     def accepted(self, remote: tuple[str, int], local: tuple[str, int], now: float) -> None:
+        self.names = (remote, local)
         self.note("accepted")
 
     def connected(self, now: float) -> None:
@@ -68,51 +81,146 @@ class Recorder(End):
         self.error = error
         self.note("lost")
 
-    async def until(self, holds: Callable[[], bool]) -> None:
-        while not holds():
-            self.changed.clear()
-            await asyncio.wait_for(self.changed.wait(), 10)
+    def told_of(self, what: str) -> None:
+        self.kit.until(lambda: what in self.told)
 
-    async def told_of(self, what: str) -> None:
-        await self.until(lambda: what in self.told)
+    def has(self, octets: bytes) -> None:
+        """Wait until exactly this has come."""
+        self.kit.until(lambda: len(self.octets) >= len(octets))
+        assert self.octets == octets
+
+
+class Child:
+    """Notes what a process reports."""
+
+    def __init__(self, kit: Kit) -> None:
+        self.kit = kit
+        self.pid = 0
+        self.code: int | None = None
+        self.error: OSError | None = None
+
+    def started(self, pid: int, now: float) -> None:
+        self.pid = pid
+        self.kit.driver.wake()
+
+    def failed(self, error: OSError, now: float) -> None:
+        self.error = error
+        self.kit.driver.wake()
+
+    def exited(self, code: int, now: float) -> None:
+        self.code = code
+
+    def ended(self) -> int | None:
+        self.kit.until(lambda: self.code is not None)
+        return self.code
 
 
 class Kit:
-    """A driver on one loop, and ways to get an end onto a stream."""
+    """One driver, and ways to get an end onto a stream."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
-        self.loop = loop
+    def __init__(self, name: str, tmp_path: Path) -> None:
+        self.name = name
+        self.tmp_path = tmp_path
         self.turn = Turn()
         self.reaper = Reaper()
         self.crashes: list[Exception] = []
-        self.driver = EventDriver(loop, self.turn, Start, self.reaper, lambda end, error: self.crashes.append(error))
-        self.tmp_path = tmp_path
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.driver = self.make()
+        self.driver.open()
         self.peers: list[socket.socket] = []
+        self._threads: concurrent.futures.ThreadPoolExecutor | None = None
+        self._listeners: list[socket.socket] = []
 
-    def run(self, test: Coroutine[Any, Any, None]) -> None:
-        try:
-            self.loop.run_until_complete(asyncio.wait_for(test, 30))
-        finally:
-            self.driver.close()
-            for peer in self.peers:
-                peer.close()
-            for _ in range(3):  # the loop closes its transports in its own time
-                self.loop.run_until_complete(asyncio.sleep(0))
+    def make(self, turn: Turn | None = None) -> Driver:
+        """A driver of our kind, which is not open where that is left to be done."""
+        turn = turn or self.turn
+        if self.name == "blocking":
+            return BlockingDriver(turn, Start, self.reaper, self._crashed)
+        if self.name == "asyncio":
+            self.loop = self.loop or asyncio.new_event_loop()
+            return EventDriver(self.loop, turn, Start, self.reaper, self._crashed, threads=3)
+        return EventDriver(None, turn, Start, self.reaper, self._crashed, threads=3)
 
-    async def accepted(self) -> tuple[Recorder, socket.socket]:
-        """An end on an accepted connection, and the client's blocking socket."""
-        end = Recorder(self.turn)
-        server = await self.loop.create_server(lambda: self.driver.serve(end), "127.0.0.1", 0)
-        client = socket.create_connection(server.sockets[0].getsockname())
-        self.peers.append(client)
-        await end.told_of("accepted")
-        server.close()
-        return end, client
+    def _crashed(self, end: End | None, error: Exception) -> None:
+        self.crashes.append(error)
+        self.driver.wake()
 
-    async def opened(self, kind: str) -> tuple[Recorder, socket.socket]:
-        """An end that was opened by order, and the worker's blocking socket."""
-        if kind == "unix":
-            path = str(self.tmp_path / "s")
+    @property
+    def blocks(self) -> bool:
+        return self.name == "blocking"
+
+    def close(self) -> None:
+        self.driver.close()
+        assert not self.driver.wires
+        for sock in [*self.peers, *self._listeners]:
+            sock.close()
+        if self._threads is not None:
+            self._threads.shutdown()
+        if self.loop is not None:
+            self.loop.close()
+
+    # ------------------------------------------------------------------ to let it run
+
+    def until(self, holds: Callable[[], object]) -> None:
+        until = time.monotonic() + PATIENCE_S
+        self.driver.run(lambda: bool(holds()) or time.monotonic() > until)
+        assert holds()
+
+    def go_round(self) -> None:
+        """Let the driver look once what there is, without waiting."""
+        if isinstance(self.driver, EventDriver):
+            loop = self.driver.loop
+            assert isinstance(loop, uvloop.Loop) is (self.name == "uvloop")
+            loop.run_until_complete(asyncio.sleep(0))
+        else:
+            rounds = [False, True]
+            self.driver.wake()
+            self.driver.run(lambda: rounds.pop(0))
+
+    def order(self, *orders: Any) -> None:
+        self.turn.orders += orders
+        self.driver.settle()
+
+    def settle(self, end: End) -> None:
+        end.touch()
+        self.driver.settle()
+
+    def work(self, run: Callable[[Any], None]) -> None:
+        """Order a work that consists of this function."""
+        self.order(Run(Work(run)))
+
+    def aside(self, function: Callable[..., Any], *arguments: Any) -> concurrent.futures.Future[Any]:
+        """Call what would wait for the driver in a thread."""
+        self._threads = self._threads or concurrent.futures.ThreadPoolExecutor()
+        future = self._threads.submit(function, *arguments)
+        future.add_done_callback(lambda _: self.driver.wake())
+        return future
+
+    def result(self, future: concurrent.futures.Future[Any]) -> Any:
+        self.until(future.done)
+        return future.result()
+
+    def read_all(self, sock: socket.socket) -> concurrent.futures.Future[bytes]:
+        def read() -> bytes:
+            octets = b""
+            while piece := sock.recv(1 << 20):
+                octets += piece
+            return octets
+
+        return self.aside(read)
+
+    def other_turns(self) -> None:
+        """Let the driver deal with what else there is, to its end."""
+        for _ in range(2):
+            end, peer = self.stream("accepted")
+            peer.sendall(b"x")
+            end.has(b"x")
+
+    # ------------------------------------------------------------------ streams
+
+    def listener(self, kind: str = "tcp") -> tuple[socket.socket, Address]:
+        if kind.endswith("unix"):
+            path = str(self.tmp_path / f"s{len(self._listeners)}")
             listener = socket.socket(socket.AF_UNIX)
             listener.bind(path)
             address = Address(path=path)
@@ -121,27 +229,62 @@ class Kit:
             listener.bind(("127.0.0.1", 0))
             address = Address(*listener.getsockname())
         listener.listen()
-        end = Recorder(self.turn)
-        self.turn.orders.append(Open(address, end, brief=kind == "brief"))
-        self.driver.settle()
-        await end.told_of("connected")
-        worker, _ = await self.loop.run_in_executor(None, listener.accept)
-        listener.close()
-        if address.path:
-            os.unlink(address.path)
+        self._listeners.append(listener)
+        return listener, address
+
+    def client(self, listener: socket.socket) -> socket.socket:
+        peer = socket.socket(listener.family)
+        self.peers.append(peer)
+        peer.settimeout(PATIENCE_S)
+        peer.connect(listener.getsockname())
+        return peer
+
+    def accepting(self, listener: socket.socket, ends: list[Recorder], **options: Any) -> Acceptor:
+        """Take each connection with an end of its own."""
+
+        def take(sock: socket.socket) -> None:
+            ends.append(Recorder(self))
+            self.driver.take(sock, ends[-1])
+
+        return self.driver.listen(listener, take, **options)
+
+    def accepted(self, kind: str = "accepted") -> tuple[Recorder, socket.socket]:
+        """An end on an accepted connection, and the client's blocking socket."""
+        listener, _ = self.listener(kind)
+        ends: list[Recorder] = []
+        acceptor = self.accepting(listener, ends)
+        client = self.client(listener)
+        self.until(lambda: ends and "accepted" in ends[0].told)
+        acceptor.close()
+        return ends[0], client
+
+    def opened(self, kind: str) -> tuple[Recorder, socket.socket]:
+        """An end that was opened by order, and the worker's blocking socket."""
+        listener, address = self.listener(kind)
+        end = Recorder(self)
+        self.order(Open(address, end, brief=kind == "brief"))
+        end.told_of("connected")
+        worker, _ = listener.accept()
+        worker.settimeout(PATIENCE_S)
         self.peers.append(worker)
         return end, worker
 
-    async def stream(self, kind: str) -> tuple[Recorder, socket.socket]:
-        end, peer = await (self.accepted() if kind == "accepted" else self.opened(kind))
-        peer.settimeout(10)
-        return end, peer
+    def stream(self, kind: str) -> tuple[Recorder, socket.socket]:
+        return self.accepted(kind) if kind in ACCEPTED else self.opened(kind)
 
-    def read_all(self, sock: socket.socket) -> asyncio.Future[bytes]:
-        def read() -> bytes:
-            octets = b""
-            while piece := sock.recv(1 << 20):
-                octets += piece
-            return octets
+    def pipe(self, *, reads: bool) -> tuple[Recorder, int]:
+        """An end on one side of a pipe that we were started with, and the other side."""
+        reader, writer = os.pipe()
+        end = Recorder(self)
+        self.driver.attach(reader if reads else writer, end, reads=reads)
+        return end, writer if reads else reader
 
-        return asyncio.ensure_future(self.loop.run_in_executor(None, read))
+    def spawn(self, launch: Any, child: Child, *ends: Recorder | None) -> None:
+        self.order(Spawn(launch, child, *ends))
+
+
+class Work:
+    """A work that is a function."""
+
+    def __init__(self, run: Callable[[Any], None]) -> None:
+        self.run = run

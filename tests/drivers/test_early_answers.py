@@ -26,120 +26,93 @@ def answers_unread(peer: socket.socket, answer: bytes) -> None:
 @pytest.mark.parametrize("kind", OPENED)
 @pytest.mark.parametrize("answer", [b"answer", LONG], ids=["short", "long"])
 def test_what_was_said_before_a_reset_is_read_when_we_write(kit: Kit, kind: str, answer: bytes) -> None:
-    async def talk() -> None:
-        for _ in range(20):
-            end, peer = await kit.stream(kind)
-            end.send(SOME)
-            kit.driver.settle()
-            answers_unread(peer, answer)
-            end.send(SOME)  # before the loop has looked whether there is something to read
-            end.send(SOME)
-            kit.driver.settle()
-            await end.told_of("lost")
-            assert end.octets == answer
-            assert "eof" not in end.told
-            assert end.error is not None and end.error.errno == errno.ECONNRESET
-
-    kit.run(talk())
+    for _ in range(20):
+        end, peer = kit.stream(kind)
+        end.send(SOME)
+        kit.driver.settle()
+        answers_unread(peer, answer)
+        end.send(SOME)  # before the loop has looked whether there is something to read
+        end.send(SOME)
+        kit.driver.settle()
+        end.told_of("lost")
+        assert end.octets == answer
+        assert "eof" not in end.told
+        assert end.error is not None and end.error.errno == errno.ECONNRESET
 
 
 @pytest.mark.parametrize("kind", OPENED)
 def test_what_was_said_before_a_reset_is_read_while_we_are_clogged(kit: Kit, kind: str) -> None:
-    async def talk() -> None:
-        for _ in range(10):
-            end, peer = await kit.stream(kind)
-            for _ in range(40):
-                end.send(b"x" * 250_000)
-            kit.driver.settle()
-            await end.told_of("unsent some")
-            answers_unread(peer, b"answer")
-            await end.told_of("lost")
-            assert end.octets == b"answer"
-            assert "unsent none" not in end.told  # nobody takes more
-
-    kit.run(talk())
+    for _ in range(10):
+        end, peer = kit.stream(kind)
+        for _ in range(40):
+            end.send(b"x" * 250_000)
+        kit.driver.settle()
+        end.told_of("unsent some")
+        answers_unread(peer, b"answer")
+        end.told_of("lost")
+        assert end.octets == b"answer"
+        assert "unsent none" not in end.told  # nobody takes more
 
 
 @pytest.mark.parametrize("kind", OPENED)
 def test_what_was_said_before_an_orderly_end_is_read_and_is_no_break(kit: Kit, kind: str) -> None:
     """It has read all that had come: what we write after that is answered with a reset, its end stays orderly."""
-
-    async def talk() -> None:
-        end, peer = await kit.stream(kind)
-        end.wants_data = False
-        end.touch()
+    end, peer = kit.stream(kind)
+    end.wants_data = False
+    kit.settle(end)
+    peer.sendall(b"answer")
+    peer.close()
+    for _ in range(3):
+        end.send(SOME)
         kit.driver.settle()
-        peer.sendall(b"answer")
-        peer.close()
-        for _ in range(3):
-            end.send(SOME)
-            kit.driver.settle()
-            other, other_peer = await kit.accepted()
-            other_peer.sendall(b"x")
-            await other.until(lambda other=other: other.octets == b"x")  # type: ignore[misc]
-        assert "lost" not in end.told
-        end.wants_data = True
-        end.touch()
-        kit.driver.settle()
-        await end.told_of("eof")
-        assert end.octets == b"answer"
-        end.close(Close.FLUSH)
-        kit.driver.settle()
-        await end.told_of("lost")
-
-    kit.run(talk())
+        kit.other_turns()
+    assert "lost" not in end.told
+    end.wants_data = True
+    kit.settle(end)
+    end.told_of("eof")
+    assert end.octets == b"answer"
+    end.close(Close.FLUSH)
+    kit.driver.settle()
+    end.told_of("lost")
 
 
 @pytest.mark.parametrize("kind", OPENED)
 def test_what_was_said_is_read_no_sooner_than_it_is_wanted(kit: Kit, kind: str) -> None:
-    async def talk() -> None:
-        end, peer = await kit.stream(kind)
-        end.wants_data = False
-        end.send(SOME)
-        kit.driver.settle()
-        answers_unread(peer, LONG)
-        end.send(SOME)
-        kit.driver.settle()
-        for _ in range(3):
-            other, other_peer = await kit.accepted()
-            other_peer.sendall(b"x")
-            await other.until(lambda other=other: other.octets == b"x")  # type: ignore[misc]
-        assert "received" not in end.told and "lost" not in end.told
-        end.wants_data = True
-        end.touch()
-        kit.driver.settle()
-        await end.told_of("lost")
-        assert end.octets == LONG
-
-    kit.run(talk())
+    end, peer = kit.stream(kind)
+    end.wants_data = False
+    end.send(SOME)
+    kit.driver.settle()
+    answers_unread(peer, LONG)
+    end.send(SOME)
+    kit.driver.settle()
+    kit.other_turns()
+    assert "received" not in end.told and "lost" not in end.told
+    end.wants_data = True
+    kit.settle(end)
+    end.told_of("lost")
+    assert end.octets == LONG
 
 
 @pytest.mark.parametrize("kind", OPENED)
 @pytest.mark.parametrize("how", [Close.ABORT, Close.FLUSH])
 def test_what_nobody_waits_for_is_not_read(kit: Kit, kind: str, how: Close) -> None:
-    async def talk() -> None:
-        end, peer = await kit.stream(kind)
-        end.send(SOME)
-        kit.driver.settle()
-        answers_unread(peer, b"answer")
-        end.send(SOME)
-        end.close(how)
-        kit.driver.settle()
-        await end.told_of("lost")
-        assert end.octets == b""
-
-    kit.run(talk())
+    end, peer = kit.stream(kind)
+    end.send(SOME)
+    kit.driver.settle()
+    answers_unread(peer, b"answer")
+    end.send(SOME)
+    end.close(how)
+    kit.driver.settle()
+    end.told_of("lost")
+    assert end.octets == b""
 
 
 @pytest.mark.parametrize("kind", OPENED)
 def test_a_reset_without_a_word_is_told_as_one(kit: Kit, kind: str) -> None:
-    async def talk() -> None:
-        end, peer = await kit.stream(kind)
-        end.send(SOME)
-        kit.driver.settle()
-        answers_unread(peer, b"")
-        await end.told_of("lost")
-        assert "eof" not in end.told
-        assert end.error is not None and end.error.errno == errno.ECONNRESET
-
-    kit.run(talk())
+    end, peer = kit.stream(kind)
+    end.send(SOME)
+    kit.driver.settle()
+    answers_unread(peer, b"")
+    end.told_of("lost")
+    assert "eof" not in end.told
+    assert end.error is not None and end.error.errno == errno.ECONNRESET
