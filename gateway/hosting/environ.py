@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.hosting.router import place_of
+from gateway.hosting.router import place_of, told_path
 from protocols.cgi import connection_variables, field_variables, request_variables, route_variables
 from protocols.fields import Memo
 from protocols.message import Peer, Request
-from protocols.target import Place, Target, parse
+from protocols.target import Place, Target
 
 if TYPE_CHECKING:
     from gateway.exchange import Exchange
@@ -53,10 +53,7 @@ class Environs:
     def _complete(self, environ: dict[str, Any], request: Request) -> None:
         """What a web server's config has left out, and the PEP asks for."""
         if "SCRIPT_NAME" not in environ and not environ.get("PATH_INFO"):
-            try:
-                environ["PATH_INFO"] = parse(request.method, request.target).path.decode("latin-1")
-            except Exception:  # the web server has let it through
-                environ["PATH_INFO"] = ""
+            environ["PATH_INFO"] = told_path(request).decode("latin-1")
         for name, usual in _ASKED:
             if name not in environ:
                 environ[name] = usual

@@ -76,6 +76,23 @@ def code_of(app: Any) -> str:
     return ""
 
 
+def comes_of_leaving(error: BaseException) -> bool:
+    """Whether the application has only passed on, in words of its own perhaps, that the client has left."""
+    seen: list[BaseException] = []
+    left = [error]
+    while left and len(seen) < 32:
+        one = left.pop()
+        if isinstance(one, Disconnected):
+            return True
+        if one in seen:
+            continue
+        seen.append(one)
+        left += [other for other in (one.__cause__, one.__context__) if other is not None]
+        if isinstance(one, BaseExceptionGroup):
+            left += one.exceptions
+    return False
+
+
 def app_error(error: BaseException, app: Any, *, begun: bool) -> GatewayError:
     """The application has failed; `begun`: some of its response is with the client already."""
     where = place(error) or code_of(app)

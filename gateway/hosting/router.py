@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.errors import GatewayError, Side
 from gateway.routing import Found
 from protocols.fields import first
-from protocols.message import RemoteProtocolError
+from protocols.message import RemoteProtocolError, Request
 from protocols.target import Form, Place, Target, parse, split_prefix
 
 if TYPE_CHECKING:
@@ -79,3 +79,11 @@ def place_of(exchange: Exchange) -> Place:
             if prefix:
                 return placed(found.target.path, prefix)
     return found.place
+
+
+def told_path(request: Request) -> bytes:
+    """The path of a request whose meta-variables tell none; b"" if there is none in its target either."""
+    try:
+        return parse(request.method, request.target).path
+    except RemoteProtocolError:  # the web server has let it through
+        return b""

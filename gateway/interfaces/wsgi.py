@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from gateway.ends import FileSlice, Outgoing, Run, Streams
 from gateway.errors import GatewayError
 from gateway.hosting.environ import Environs
-from gateway.hosting.faults import Disconnected, app_error, full_traceback, summary
+from gateway.hosting.faults import Disconnected, app_error, comes_of_leaving, full_traceback, summary
 from gateway.hosting.heads import Head, Heads
 from gateway.hosting.wsgi_streams import Errors, FileWrapper, Input
 from protocols.message import ProtocolError, Response
@@ -374,7 +374,7 @@ class WsgiCall:
 
     def _raised(self, error: BaseException, errors: Errors) -> None:
         """The application, or what it did with us, has failed: at any time, once its response is complete too."""
-        if self._left() and (isinstance(error, Disconnected) or not isinstance(error, Exception)):
+        if self._left() and (comes_of_leaving(error) or not isinstance(error, Exception)):
             return  # it has done as it was told
         errors.end()
         errors.write(full_traceback(error))

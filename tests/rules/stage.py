@@ -10,6 +10,7 @@ Must never know: sockets, threads. Next: `test_wsgi.py` and `test_asgi.py`.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from gateway.config import Route
 from gateway.ends import FileSlice, Order, Outgoing, Run, RunAsync
 from gateway.exchange import Exchange
 from gateway.hosting import HostRouter
+from gateway.interfaces.asgi import AsgiInterface
 from gateway.interfaces.wsgi import WsgiInterface
 from gateway.site import Interface
 from protocols.message import FieldLines, Peer, Request, Response
@@ -112,6 +114,59 @@ class Way:
                 stage.stuck = Stuck("the application waits for ever")
                 raise stage.stuck
             stage.steps.popleft()()
+
+
+class AsyncStage(Stage):
+    """Coroutines on a loop of their own, which goes round until nothing happens any more, and never waits."""
+
+    def __init__(self, app: Any, **options: Any) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.errors: list[BaseException] = []
+        self.lifespan = options.pop("lifespan", "auto")
+        super().__init__(app, **options)
+
+    def _interface(self, route: Route, workers: int) -> Interface:
+        return AsgiInterface(self.site, self.app, lifespan=self.lifespan)
+
+    def work(self) -> None:
+        if self.working:
+            return
+        self.working = True
+        try:
+            for _ in range(100_000):
+                while self.works:
+                    task = self.loop.create_task(self.works.popleft().run(self.streams))
+                    self.tasks.add(task)
+                    task.add_done_callback(self._done)
+                self.loop.call_soon(self.loop.stop)
+                self.loop.run_forever()
+                if not self.works and not self.loop._ready:  # type: ignore[attr-defined]
+                    return
+            raise AssertionError("a loop that never comes to rest")
+        finally:
+            self.working = False
+            self.settle_only()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.errors.append(task.exception())  # type: ignore[arg-type]
+
+    def complete(self, coroutine: Any) -> Any:
+        return self.loop.run_until_complete(coroutine)
+
+    def all_leave(self) -> None:
+        super().all_leave()
+        for task in list(self.tasks):
+            task.cancel()
+        self.work()
+        self.loop.close()
+
+    def check_nothing_is_left(self) -> None:
+        super().check_nothing_is_left()
+        assert not self.tasks
+        assert not self.errors
 
 
 class WebServer:
