@@ -10,6 +10,7 @@ import concurrent.futures
 import os
 import socket
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,13 @@ class Kit:
 
     def spawn(self, launch: Any, child: Child, *ends: Recorder | None) -> None:
         self.order(Spawn(launch, child, *ends))
+
+
+def fork() -> int:
+    """As os.fork; the test runner's own threads do not matter to children that soon end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 class Work:

@@ -6,7 +6,7 @@ import os
 import signal
 
 from gateway.ends import Close, Kill, Launch, Spawn
-from tests.drivers.kit import Child, Kit, Recorder
+from tests.drivers.kit import Child, Kit, Recorder, fork
 
 
 def shell(script: bytes) -> Launch:
@@ -89,7 +89,7 @@ def test_a_pipe_whose_reader_is_gone_is_lost(kit: Kit) -> None:
 def test_a_child_that_was_forked_is_waited_for(kit: Kit) -> None:
     codes: list[int] = []
     reader, writer = os.pipe()
-    pid = os.fork()
+    pid = fork()
     if not pid:
         os.read(reader, 1)
         os._exit(7)
@@ -105,7 +105,7 @@ def test_a_child_that_was_forked_is_waited_for(kit: Kit) -> None:
 
 def test_a_child_that_had_ended_before_it_was_watched(kit: Kit) -> None:
     codes: list[int] = []
-    pid = os.fork()
+    pid = fork()
     if not pid:
         os._exit(8)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
@@ -118,7 +118,7 @@ def test_a_defect_of_who_is_told_of_an_end_is_guarded(kit: Kit) -> None:
     def fail(code: int) -> None:
         raise ZeroDivisionError
 
-    pid = os.fork()
+    pid = fork()
     if not pid:
         signal.pause()
     kit.driver.watch_child(pid, fail)

@@ -10,7 +10,7 @@ import socket
 import pytest
 
 from gateway.ends import Address, Close, Open, Resume
-from tests.drivers.kit import KINDS, Kit, Recorder
+from tests.drivers.kit import ACCEPTED, KINDS, Kit, Recorder
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -110,8 +110,27 @@ def test_a_reset_is_told_once(kit: Kit, kind: str) -> None:
     assert end.wire is None
 
 
-def test_linger_lets_the_peer_read_the_answer_while_it_still_sends(kit: Kit) -> None:
-    end, peer = kit.accepted()
+@pytest.mark.parametrize("kind", ["accepted", "tcp", "unix"])
+def test_a_peer_is_told_of_an_abort(kit: Kit, kind: str) -> None:
+    """By a reset, where there is such a thing: half an answer must not look like a whole one."""
+    end, peer = kit.stream(kind)
+    end.send(b"half")
+    kit.driver.settle()
+    assert peer.recv(4) == b"half"
+    end.send(b"and what is not sent any more")
+    end.close(Close.ABORT)
+    kit.driver.settle()
+    end.told_of("lost")
+    if kind == "unix":
+        assert kit.result(kit.read_all(peer)) == b""
+    else:
+        with pytest.raises(ConnectionResetError):
+            kit.result(kit.read_all(peer))
+
+
+@pytest.mark.parametrize("kind", ACCEPTED)
+def test_linger_lets_the_peer_read_the_answer_while_it_still_sends(kit: Kit, kind: str) -> None:
+    end, peer = kit.accepted(kind)
     end.send(b"enough")
     end.close(Close.LINGER)
     kit.driver.settle()
@@ -119,8 +138,46 @@ def test_linger_lets_the_peer_read_the_answer_while_it_still_sends(kit: Kit) -> 
     assert kit.result(kit.read_all(peer)) == b"enough"
     kit.result(sending)
     assert end.octets == b""
+    assert "lost" not in end.told
     peer.close()
     end.told_of("lost")
+    assert "eof" not in end.told
+
+
+def test_linger_waits_for_much_to_be_written_first(kit: Kit) -> None:
+    end, peer = kit.accepted()
+    content = os.urandom(1 << 20) * 8
+    end.send(content)
+    end.close(Close.LINGER)
+    kit.driver.settle()
+    peer.sendall(b"x" * 10_000)
+    assert kit.result(kit.read_all(peer)) == content
+    peer.sendall(b"x" * 10_000)
+    assert "lost" not in end.told
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_linger_does_not_last_for_ever(kit: Kit, sends: bool) -> None:
+    end, peer = kit.accepted()
+    end.close(Close.LINGER)
+    kit.driver.settle()
+    assert kit.result(kit.read_all(peer)) == b""
+    if sends:
+        kit.driver.ticks.append(lambda now, wall: peer.sendall(b"x") if "lost" not in end.told else None)
+    end.told_of("lost")
+
+
+def test_who_lingers_may_be_given_up(kit: Kit) -> None:
+    end, peer = kit.accepted()
+    end.close(Close.LINGER)
+    kit.driver.settle()
+    assert kit.result(kit.read_all(peer)) == b""
+    end.deadline = kit.driver.clock()
+    end.told_of("expired")
+    end.close(Close.ABORT)
+    kit.driver.settle()
+    end.told_of("lost")
+    assert kit.driver.lingering == {}
 
 
 def test_deadlines_are_served_by_the_sweep(kit: Kit) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.ends import Address, Close, Open, Run, Turn
-from tests.drivers.kit import Kit, Recorder, Work
+from tests.drivers.kit import Kit, Recorder, Work, fork
 
 
 def test_a_signal_is_dealt_with_in_a_turn(kit: Kit) -> None:
@@ -157,7 +157,7 @@ def test_nothing_is_left_open(kit: Kit) -> None:
 
 
 def _child() -> int:
-    pid = os.fork()
+    pid = fork()
     if not pid:
         os._exit(0)
     return pid
@@ -171,7 +171,7 @@ def test_a_child_lets_go_of_what_is_the_parents(kit: Kit) -> None:
     kit.driver.call_signals({signal.SIGUSR1: lambda: came.append(1)})
     reader, writer = os.pipe()
     release, hold = os.pipe()
-    pid = os.fork()
+    pid = fork()
     if not pid:
         code = 1
         try:
