@@ -1,21 +1,27 @@
 """One measurement: wrk against one URL, and the processor time that the server spent meanwhile.
 
-Promise: a run with any error, or with an answer that is not the expected one, is no result.
+Promise: a run with any error, or with an answer that is late or not the expected one, is no result, unless the caller
+says that the server is bounded: then what it refused is counted, and is not part of the rate; or that he is patient:
+then late answers are counted.
 Must never know: which server it measures. Next: `report.py`.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
 import re
+import signal
 import subprocess
 import urllib.error
 import urllib.request
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import msgspec
 
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+from benchmarks.process_tree import cpu_s, quiet_cpu_s
+
+LONGEST_S = 120
 
 
 class Failed(Exception):
@@ -26,63 +32,90 @@ class Result(msgspec.Struct, frozen=True):
     """One run of wrk."""
 
     requests: int
+    """Answered as they should be."""
     per_s: float
     cpu_us: float
     """Processor time of the server's processes and of its ended children, for one request."""
+    errors: int = 0
+    """Refused or broken off, where the server is bounded; otherwise there are none."""
+    late: int = 0
+    """Answered after more than wrk's two seconds, where that is allowed."""
 
 
-def cpu_s(root_pid: int) -> float:
-    """User and system time of a process, its descendants, and of those that they have waited for."""
-    parents: dict[int, int] = {}
-    spent: dict[int, int] = {}
-    for directory in Path("/proc").glob("[0-9]*"):
-        try:
-            stat = (directory / "stat").read_text()
-        except OSError:
-            continue
-        # proc(5): the name in brackets may contain anything; field 4 follows its last bracket.
-        fields = stat[stat.rindex(")") + 2 :].split()
-        pid = int(directory.name)
-        parents[pid] = int(fields[1])
-        spent[pid] = sum(map(int, fields[11:15]))  # utime stime cutime cstime
-    total, family = 0, [root_pid]
-    while family:
-        member = family.pop()
-        total += spent.get(member, 0)
-        family += [pid for pid, parent in parents.items() if parent == member]
-    return total / TICKS_PER_S
-
-
-def check(url: str, expected_bytes: int) -> None:
+def check(url: str, expected: bytes) -> None:
     """Asks once. Raises Failed if that is not a 200 with the expected content."""
     try:
         with urllib.request.urlopen(url, timeout=10) as response:
-            content = response.read()
+            status, content = response.status, response.read()
     except (urllib.error.URLError, OSError) as error:
         raise Failed(f"{url}: {error}") from None
-    if len(content) != expected_bytes:
-        raise Failed(f"{url}: {len(content)} bytes of content instead of {expected_bytes}")
+    if status != 200:
+        raise Failed(f"{url}: status {status} instead of 200")
+    if len(content) != len(expected):
+        raise Failed(f"{url}: {len(content)} bytes of content instead of {len(expected)}")
+    if content != expected:
+        raise Failed(f"{url}: other content than expected, {content[:40]!r}")
 
 
-def measure(url: str, server_pid: int, *, seconds: int, connections: int, core: int) -> Result:
-    """Loads `url` from `core`. Raises Failed."""
-    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", url]
+def measure(
+    url: str, server_pid: int, *, seconds: int, connections: int, core: int, closing: bool = False,
+    bounded: bool = False, patient: bool = False,
+) -> Result:
+    """Loads `url` from `core`; `closing`: with a connection for each request. Raises Failed."""
     before_s = cpu_s(server_pid)
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    spent_s = cpu_s(server_pid) - before_s
+    run = subprocess.run(
+        wrk(url, seconds, connections, core, closing=closing), capture_output=True, text=True, check=False
+    )
+    spent_s = quiet_cpu_s(server_pid) - before_s
     if run.returncode:
         raise Failed(f"wrk: {run.stderr.strip() or run.stdout.strip()}")
-    return read_wrk(run.stdout, spent_s)
+    return read_wrk(run.stdout, spent_s, bounded=bounded, patient=patient)
 
 
-def read_wrk(output: str, spent_s: float) -> Result:
+@dataclass
+class Load:
+    """What came of a load, once it is over."""
+
+    result: Result | None = None
+
+
+@contextlib.contextmanager
+def loaded(url: str, *, connections: int, core: int) -> Iterator[Load]:
+    """A load for as long as the block takes; its errors are counted. Raises Failed, afterwards, if nobody was served."""
+    load = Load()
+    command = wrk(url, LONGEST_S, connections, core)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        try:
+            yield load
+        finally:
+            run.send_signal(signal.SIGINT)  # wrk stops, and reports what it had
+            output, errors = run.communicate()
+    if run.returncode:
+        raise Failed(f"wrk: {errors.strip() or output.strip()}")
+    load.result = read_wrk(output, 0.0, bounded=True, patient=True)
+
+
+def wrk(url: str, seconds: int, connections: int, core: int, *, closing: bool = False) -> list[str]:
+    # One thread: taskset becomes wrk, so that signals reach it.
+    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
+    if closing:
+        command += ["-H", "Connection: close"]
+    return [*command, url]
+
+
+def read_wrk(output: str, spent_s: float, *, bounded: bool = False, patient: bool = False) -> Result:
     """What wrk printed. Raises Failed where it counted errors or answers other than 2xx and 3xx."""
-    trouble = re.search(r"^\s*((?:Non-2xx|Socket errors).*)$", output, re.M)
-    if trouble:
-        raise Failed(f"wrk: {trouble[1]}")
     requests = re.search(r"(\d+) requests in", output)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    if requests is None or rate is None or not int(requests[1]):
+    if requests is None or rate is None:
         raise Failed(f"wrk: no requests were answered: {output.strip()}")
-    count = int(requests[1])
-    return Result(count, float(rate[1]), spent_s * 1e6 / count)
+    refused = re.search(r"^\s*Non-2xx or 3xx responses: (\d+)", output, re.M)
+    broken = re.search(r"^\s*Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output, re.M)
+    *lost, late = map(int, broken.groups()) if broken else (0, 0)
+    if ((refused or any(lost)) and not bounded) or (late and not patient):
+        raise Failed("wrk: " + "; ".join(re.findall(r"^\s*((?:Non-2xx|Socket errors).*)$", output, re.M)))
+    answered = int(requests[1])
+    good = answered - (int(refused[1]) if refused else 0)
+    if good <= 0:
+        raise Failed(f"wrk: no requests were answered: {output.strip()}")
+    return Result(good, float(rate[1]) * good / answered, spent_s * 1e6 / good, answered - good + sum(lost), late)

@@ -1,24 +1,27 @@
-"""Results as a table of ratios, and as JSON for whoever wants to reckon on.
+"""Results as tables, for a terminal and as Markdown, and as JSON for whoever wants to reckon on.
 
 Promise: a ratio is of two runs of the same round; shown are their median and, in brackets, the
-lowest and highest. A cell that failed shows as such and never as a number.
+lowest and highest. A cell that failed shows as such and never as a number. What would make a row
+unfair is said below the table.
 Must never know: how anything was measured. Next: DESIGN's figures in docs/ for comparison.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.measure import Result
 
-OURS = "gateway"
+NOTHING = "-"
+FAILED = "failed"
 
 
 class Cell(msgspec.Struct):
@@ -30,11 +33,57 @@ class Cell(msgspec.Struct):
     failure: str = ""
 
 
-class Report(msgspec.Struct):
-    machine: dict[str, str | int]
+class Memory(msgspec.Struct, frozen=True):
+    """What a server had while so many connections were open."""
+
+    server: str
+    connections: int
+    kib: int
+    """Proportional set size of all its processes."""
+    processes: int
+    threads: int
+    errors: int = 0
+    """Requests that were refused or broken off until it had as many processes and threads."""
+
+
+class Grid(msgspec.Struct):
+    """A table of text; the first column names the row."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+
+
+class Part(msgspec.Struct):
+    """One of the things that `make bench` measures."""
+
+    name: str
+    title: str
     versions: dict[str, str]
     settings: dict[str, str | int | bool]
     cells: list[Cell]
+    memory: list[Memory] = []
+    notes: dict[str, str] = {}
+    """Server or case -> how to read it: what would make the comparison unfair."""
+    grids: list[Grid] = []
+
+    def failures(self) -> Iterator[str]:
+        for cell in self.cells:
+            if cell.failure:
+                yield f"{cell.server} on {cell.case}: {cell.failure}"
+
+
+class Report(msgspec.Struct):
+    machine: dict[str, str | int]
+    parts: list[Part]
+
+
+Cells = Mapping[tuple[str, str], Cell]
+"""By case and server."""
+
+
+def by_case(cells: Sequence[Cell]) -> Cells:
+    return {(cell.case, cell.server): cell for cell in cells}
 
 
 def machine() -> dict[str, str | int]:
@@ -51,62 +100,102 @@ def machine() -> dict[str, str | int]:
     }
 
 
+# ---------------------------------------------------------------------- what stands in a table
+
+
+def per_s(result: Result) -> float:
+    return result.per_s
+
+
+def cpu_us(result: Result) -> float:
+    return result.cpu_us
+
+
+def spread(values: Sequence[float]) -> str:
+    """`median (lowest–highest)`."""
+    return f"{median(values):.2f} ({min(values):.2f}–{max(values):.2f})" if values else NOTHING
+
+
 def ratio(ours: Sequence[Result], theirs: Sequence[Result], value: Callable[[Result], float]) -> str:
-    """`median (lowest - highest)` of ours / theirs, round by round."""
-    ratios = [value(a) / value(b) for a, b in zip(ours, theirs, strict=False) if value(b)]
-    if not ratios:
-        return "-"
-    return f"{median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})"
+    """`median (lowest–highest)` of ours / theirs, round by round."""
+    return spread([value(a) / value(b) for a, b in zip(ours, theirs, strict=False) if value(b)])
 
 
-def show(report: Report, console: Console) -> None:
-    """Prints requests per second and processor time for each server, then the ratios."""
-    facts = report.machine
-    console.print(f"{facts['processor']}, {facts['cores']} cores, Linux {facts['kernel']}", highlight=False)
-    versions = (f"{name} {version}" for name, version in report.versions.items())
-    console.print(", ".join(versions), highlight=False)
-    cells = {(cell.case, cell.server): cell for cell in report.cells}
-    cases = list(dict.fromkeys(cell.case for cell in report.cells))
-    servers = list(dict.fromkeys(cell.server for cell in report.cells))
+def cell_ratio(ours: Cell | None, theirs: Cell | None, value: Callable[[Result], float]) -> str:
+    if ours is None or theirs is None:
+        return NOTHING
+    return FAILED if ours.failure or theirs.failure else ratio(ours.rounds, theirs.rounds, value)
 
-    table = Table(title="requests per second, and microseconds of processor time a request (medians)")
-    table.add_column("case")
-    for server in servers:
-        table.add_column(server, justify="right")
-    for case in cases:
-        table.add_row(case, *(figures(cells.get((case, server))) for server in servers))
-    console.print(table)
 
-    others = [server for server in servers if server != OURS]
-    if OURS in servers and others:
-        table = Table(title="gateway / other: more is better for requests, less for processor time")
-        table.add_column("case")
-        for other in others:
-            table.add_column(f"requests / {other}", justify="right")
-            table.add_column(f"processor / {other}", justify="right")
-        for case in cases:
-            row = [case]
-            ours = cells.get((case, OURS))
-            for other in others:
-                theirs = cells.get((case, other))
-                if ours and theirs:
-                    row.append(ratio(ours.rounds, theirs.rounds, lambda result: result.per_s))
-                    row.append(ratio(ours.rounds, theirs.rounds, lambda result: result.cpu_us))
-                else:
-                    row += ["-", "-"]
-            table.add_row(*row)
-        console.print(table)
-
-    for cell in report.cells:
-        if cell.failure:
-            console.print(f"failed: {cell.server} on {cell.case}: {cell.failure}", style="red", markup=False)
+def middle(cell: Cell | None, value: Callable[[Result], float], style: str = ",.0f") -> str:
+    """The median over the rounds; `*` marks errors that were counted because the server is bounded, `~` late answers."""
+    if cell is None or not (cell.rounds or cell.failure):
+        return NOTHING
+    if cell.failure:
+        return FAILED
+    mark = "*" * any(result.errors for result in cell.rounds) + "~" * any(result.late for result in cell.rounds)
+    return f"{median(map(value, cell.rounds)):{style}}{mark}"
 
 
 def figures(cell: Cell | None) -> str:
-    if cell is None:
-        return "-"
-    if cell.failure:
-        return "failed"
-    per_s = median(result.per_s for result in cell.rounds)
-    cpu_us = median(result.cpu_us for result in cell.rounds)
-    return f"{per_s:,.0f}  {cpu_us:,.1f} us"
+    """Requests per second and processor time."""
+    rate = middle(cell, per_s)
+    return rate if rate in (NOTHING, FAILED) else f"{rate}  {middle(cell, cpu_us, ',.1f')} us"
+
+
+def mib(kib: float | None) -> str:
+    return NOTHING if kib is None else f"{kib / 1024:,.1f}"
+
+
+# ---------------------------------------------------------------------- tables
+
+
+def show(facts: Mapping[str, str | int], part: Part, console: Console) -> None:
+    """Prints one part."""
+    console.rule(part.title)
+    for line in heading(facts, part):
+        console.print(line, highlight=False, markup=False)
+    for grid in part.grids:
+        table = Table(title=escape(grid.title))
+        for number, name in enumerate(grid.head):
+            table.add_column(escape(name), justify="right" if number else "left", no_wrap=not number)
+        for row in grid.rows:
+            table.add_row(*map(escape, row))
+        console.print(table)
+    for name, note in part.notes.items():
+        console.print(f"{name}: {note}", highlight=False, markup=False)
+    for failure in part.failures():
+        console.print(f"failed: {failure}", style="red", markup=False)
+
+
+def markdown(report: Report) -> str:
+    """The whole report as a Markdown document."""
+    return "\n".join(line for part in report.parts for line in _markdown_part(report.machine, part))
+
+
+def _markdown_part(facts: Mapping[str, str | int], part: Part) -> Iterator[str]:
+    yield from (f"## {part.title}", "", *heading(facts, part), "")
+    for grid in part.grids:
+        yield from (f"**{grid.title}**", "")
+        yield _markdown_row(grid.head)
+        yield "|" + "---|" + "---:|" * (len(grid.head) - 1)
+        yield from map(_markdown_row, grid.rows)
+        yield ""
+    for name, note in part.notes.items():
+        yield f"- `{name}`: {note}"
+    for failure in part.failures():
+        yield f"- **failed**: {failure}"
+    yield ""
+
+
+def _markdown_row(texts: Sequence[str]) -> str:
+    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+
+
+def heading(facts: Mapping[str, str | int], part: Part) -> Iterator[str]:
+    """What it ran on, and with what."""
+    yield (
+        f"{facts['processor']}, {facts['cores']} cores, Linux {facts['kernel']}, Python {facts['python']}; "
+        f"{part.settings['rounds']} rounds of {part.settings['seconds']} s"
+    )
+    yield ", ".join(f"{name} {version}" for name, version in part.versions.items())

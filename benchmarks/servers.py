@@ -1,4 +1,4 @@
-"""The servers that are compared: how each is configured for one core, started, and stopped.
+"""The web servers that are compared: how each is configured for one core, and the origin behind all of them.
 
 Promise: each serves /http/, /fastcgi/ and /scgi/ from the one origin, and /cgi/ where it can, with
 the best that its manual offers and nothing else: one worker, no access log, kept connections.
@@ -7,26 +7,25 @@ Must never know: how it is measured. Next: `measure.py`.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-START_S = 15.0
-GATEWAY = [sys.executable, "-P", "-m", "gateway"]  # -P: the one that is installed, not the one in this folder
+from rich.console import Console
+
+from benchmarks.running import ON_PATH, PYTHON, CannotStart, Running, environment
+
+GATEWAY = [*PYTHON, "gateway"]
 MAXIMUM_KEPT = 65535  # requests on a connection: lighttpd's highest value
-
-
-class CannotStart(Exception):
-    """A server or the origin does not come up; the text holds what it said."""
+KEEP_S = 3600  # a connection that is idle is kept for as long as any run takes
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,23 @@ class Origin:
         return f'(( "host" => "127.0.0.1", "port" => {there["port"]}, "check-local" => "disable" ))'
 
 
+def start_origin(stack: contextlib.ExitStack, directory: Path, core: int, *, over_unix: bool) -> Origin:
+    """Raises CannotStart."""
+    command = [sys.executable, "-m", "benchmarks.origin", str(directory)]
+    running = Running(command, (core,), directory / "origin.stderr", stdout=subprocess.PIPE)
+    stack.callback(running.stop)
+    assert running.process.stdout is not None
+    line = running.process.stdout.readline()
+    if not line:
+        raise CannotStart(f"the origin ended at once: {running.said()}")
+    return Origin(json.loads(line), over_unix)
+
+
 # RFC 3875 4.1, as each server passes them to its workers.
-NGINX_PARAMS = """
+_NGINX_PARAMS = """
     {0}_param QUERY_STRING $query_string;      {0}_param REQUEST_METHOD $request_method;
-    {0}_param CONTENT_TYPE $content_type;      {0}_param CONTENT_LENGTH $content_length;
-    {0}_param SCRIPT_NAME $fastcgi_script_name; {0}_param REQUEST_URI $request_uri;
+    {0}_param CONTENT_TYPE $content_type;      {0}_param REQUEST_URI $request_uri;
+    {0}_param SCRIPT_NAME {1};                 {2}
     {0}_param DOCUMENT_URI $document_uri;      {0}_param DOCUMENT_ROOT $document_root;
     {0}_param SERVER_PROTOCOL $server_protocol; {0}_param REQUEST_SCHEME $scheme;
     {0}_param GATEWAY_INTERFACE CGI/1.1;       {0}_param SERVER_SOFTWARE nginx/$nginx_version;
@@ -62,31 +73,44 @@ NGINX_PARAMS = """
     {0}_param SERVER_NAME $server_name;"""
 
 
-def nginx(directory: Path, port: int, origin: Origin) -> list[str]:
-    user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
-    temporary = "\n".join(f"{kind}_temp_path {directory}/{kind};" for kind in (
-        "client_body", "proxy", "fastcgi", "scgi", "uwsgi"))  # fmt: skip
+def nginx_params(protocol: str, script_name: str = "$fastcgi_script_name") -> str:
+    """nginx puts the CONTENT_LENGTH of SCGI by itself."""
+    last = "scgi_param SCGI 1;" if protocol == "scgi" else f"{protocol}_param CONTENT_LENGTH $content_length;"
+    return _NGINX_PARAMS.format(protocol, script_name, last)
+
+
+def nginx(directory: Path, port: int, *, origin: Origin, connections: int = 1024) -> list[str]:
     upstreams = "\n".join(
         f"upstream {name} {{ server {origin.nginx(name)}; {'' if name == 'scgi' else 'keepalive 64;'} }}"
         for name in ("http", "fastcgi", "scgi")
     )
-    config = directory / "nginx.conf"
-    config.write_text(f"""
-{user} worker_processes 1; daemon off; pid {directory}/nginx.pid; error_log stderr crit;
-events {{ worker_connections 1024; }}
-http {{
-  access_log off; keepalive_requests {MAXIMUM_KEPT}; {temporary} {upstreams}
+    return nginx_with(directory, connections, f"""
+  {upstreams}
   server {{
     listen 127.0.0.1:{port} backlog=1024; server_name localhost; root {directory};
     location /http/ {{ proxy_pass http://http; proxy_http_version 1.1; proxy_set_header Connection ""; }}
-    location /fastcgi/ {{ fastcgi_pass fastcgi; fastcgi_keep_conn on; {NGINX_PARAMS.format("fastcgi")} }}
-    location /scgi/ {{ scgi_pass scgi; {NGINX_PARAMS.format("scgi")} }}
-  }}
+    location /fastcgi/ {{ fastcgi_pass fastcgi; fastcgi_keep_conn on; {nginx_params("fastcgi")} }}
+    location /scgi/ {{ scgi_pass scgi; {nginx_params("scgi")} }}
+  }}""")  # fmt: skip
+
+
+def nginx_with(directory: Path, connections: int, http: str) -> list[str]:
+    """nginx with one worker, and these directives in its http block."""
+    user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
+    temporary = "\n".join(f"{kind}_temp_path {directory}/{kind};" for kind in (
+        "client_body", "proxy", "fastcgi", "scgi", "uwsgi"))  # fmt: skip
+    config = directory / "nginx.conf"
+    config.write_text(f"""
+{user} worker_processes 1; daemon off; pid {directory}/nginx.pid; error_log stderr crit;
+events {{ worker_connections {connections}; }}
+http {{
+  access_log off; keepalive_requests {MAXIMUM_KEPT}; keepalive_timeout {KEEP_S}s; {temporary}
+  {http}
 }}""")
     return ["nginx", "-p", str(directory), "-c", str(config), "-e", "stderr"]
 
 
-def lighttpd(directory: Path, port: int, origin: Origin) -> list[str]:
+def lighttpd(directory: Path, port: int, *, origin: Origin) -> list[str]:
     config = directory / "lighttpd.conf"
     config.write_text(f"""
 server.modules = ( "mod_proxy", "mod_fastcgi", "mod_scgi", "mod_cgi" )
@@ -103,112 +127,64 @@ $HTTP["url"] =~ "^/cgi/" {{ cgi.assign = ( "" => "" ) }}
     return ["lighttpd", "-D", "-f", str(config)]
 
 
-def gateway(directory: Path, port: int, origin: Origin) -> list[str]:
-    (directory.parent / "cgi").mkdir(exist_ok=True)  # it has the C program, where a compiler made one
+def gateway(
+    directory: Path, port: int, *, origin: Origin, server: str = "processes = 1", cgi: Path | None = None,
+    static: Path | None = None, connections: int = 10_000,
+) -> list[str]:
+    """`server`: further lines of its table, subtables of [server] included."""
     config = directory / "gateway.toml"
-    routes = "\n".join(
+    routes = [
         f'[[routes]]\npath = "/{name}/"\ninterface = "{name}"\naddress = "{origin.gateway(name)}"\n'
         for name in ("http", "fastcgi", "scgi")
-    )
+    ]
+    for name, root in (("cgi", cgi), ("static", static)):
+        if root is not None and root.is_dir():
+            routes.append(f'[[routes]]\npath = "/{name}/"\ninterface = "{name}"\nroot = "{root}"\n')
     config.write_text(f"""
-[server]
-listen = ["127.0.0.1:{port}"]
-processes = 1
 [log]
 access = false
-{routes}
-[[routes]]
-path = "/cgi/"
-interface = "cgi"
-root = "{directory.parent / "cgi"}"
-""")
+[server.timeouts]
+idle = "{KEEP_S}s"
+[server.limits]
+connections = {connections}
+[server]
+listen = ["127.0.0.1:{port}"]
+{server}
+{"".join(routes)}""")
     return [*GATEWAY, "serve", str(config)]
 
 
-SERVERS: dict[str, Callable[[Path, int, Origin], list[str]]] = {
-    "gateway": gateway,
-    "nginx": nginx,
-    "lighttpd": lighttpd,
+# ---------------------------------------------------------------------- who is here
+
+
+SAYS_VERSION = {
+    "gateway": [*GATEWAY, "--version"],
+    "nginx": ["nginx", "-v"],
+    "lighttpd": ["lighttpd", "-v"],
 }
-ON_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # Debian's servers are not on a user's PATH
 
 
-def version(name: str) -> str | None:
-    """As the server says it; None if it is not installed."""
-    if name == "gateway":
-        command = [*GATEWAY, "--version"]
-    elif shutil.which(name, path=ON_PATH) is None:
+def version(command: list[str]) -> str | None:
+    """As the program says it; None if it is not installed."""
+    if shutil.which(command[0], path=ON_PATH) is None:
         return None
-    else:
-        command = [name, "-v"]
     said = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    if said.returncode:
+        return None
     found = re.search(r"\d+(?:\.\d+)+(?: \(.*compiled.*\))?", said.stdout + said.stderr)
     return found[0] if found else "unknown"
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PATH": ON_PATH}
+def present(names: Iterable[str], console: Console) -> dict[str, str]:
+    """Those that are installed, and their versions; the console is told who is left out."""
+    versions = {name: version(SAYS_VERSION[name]) for name in names}
+    for name, found in versions.items():
+        if found is None:
+            console.print(f"{name} is not installed and left out (.ci/install-peers installs it)")
+    return {name: found for name, found in versions.items() if found is not None}
 
 
-class Running:
-    """A started server; its standard error is kept in `log` until somebody asks why."""
-
-    def __init__(self, command: list[str], core: int, log: Path, *, stdout: int | None = None) -> None:
-        self.log = log
-        with log.open("wb") as errors:
-            self.process = subprocess.Popen(
-                ["taskset", "-c", str(core), *command], env=environment(), stdout=stdout, stderr=errors
-            )
-        # taskset becomes the command, so the process id is the server's own.
-        self.pid = self.process.pid
-
-    def said(self) -> str:
-        return self.log.read_text(errors="replace")[-2000:].strip() or "it said nothing"
-
-    def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def start(name: str, directory: Path, origin: Origin, core: int) -> tuple[Running, int]:
-    """The server and its port, once it listens. Raises CannotStart."""
-    home = directory / name
-    home.mkdir()
-    port = free_port()
-    server = Running(SERVERS[name](home, port, origin), core, home / "stderr")
-    until = time.monotonic() + START_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return server, port
-        except OSError:
-            gone = server.process.poll() is not None
-            if gone or time.monotonic() > until:
-                server.stop()
-                why = "ended at once" if gone else f"does not listen after {START_S:.0f} s"
-                raise CannotStart(f"{name} {why}: {server.said()}") from None
-            time.sleep(0.05)
-
-
-def start_origin(directory: Path, core: int, *, over_unix: bool) -> tuple[Running, Origin]:
-    command = [sys.executable, "-m", "benchmarks.origin", str(directory)]
-    running = Running(command, core, directory / "origin.stderr", stdout=subprocess.PIPE)
-    assert running.process.stdout is not None
-    line = running.process.stdout.readline()
-    if not line:
-        running.stop()
-        raise CannotStart(f"the origin ended at once: {running.said()}")
-    return running, Origin(json.loads(line), over_unix)
+# ---------------------------------------------------------------------- a program for CGI
 
 
 CGI_PROGRAM = r"""
