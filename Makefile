@@ -10,13 +10,13 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What is compiled has to behave as its source does.
 TESTS_OF_COMPILED := $(addprefix tests/,behaviour crosstalk drivers faults peers protocols rules samples)
 
-.PHONY: help demo test lint bench peers clean
+.PHONY: help demo test lint bench peers peers-of-bench clean
 
 help:
 	@echo "make demo    the sample applications on http://127.0.0.1:8000/ (PORT=8080 for another port)"
 	@echo "make test    style, types, and all tests; installs other servers to test against (Debian)"
 	@echo "make lint    style and types only"
-	@echo "make bench   the gateway beside nginx and lighttpd, in ratios"
+	@echo "make bench   the gateway beside others, in ratios: 20 minutes (BENCH='apps --rounds 5' for a part, BENCH=--help)"
 	@echo "make clean   removes $(VENV) and caches"
 
 # The stamps are newer than pyproject.toml when nothing has to be installed. A newer Python than
@@ -35,6 +35,11 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 	@$(PIP) install --editable '.[test]'
 	@touch $@ $(VENV)/.installed
 
+$(VENV)/.installed-bench: pyproject.toml | $(VENV)/.installed-test
+	@echo "installing the application servers that ours is measured beside: about a minute, uWSGI is compiled"
+	@$(PIP) install --editable '.[bench]'
+	@touch $@
+
 # The package as a user gets it from `pip install .`: the way of a request compiled, and nowhere near the sources.
 $(COMPILED)/.made: pyproject.toml $(SOURCES) | $(VENV)/.installed-test
 	@echo "compiling gateway-suite into $(COMPILED): about a minute"
@@ -50,6 +55,9 @@ demo: $(VENV)/.installed
 peers:
 	@PYTHON=$(PYTHON) .ci/install-peers
 
+peers-of-bench:
+	@PYTHON=$(PYTHON) .ci/install-peers nginx-light lighttpd wrk gcc libc6-dev python3-dev
+
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -60,7 +68,7 @@ test: peers lint
 	@$(MAKE) --no-print-directory $(COMPILED)/.made
 	$(BIN)/pytest -n 2 --dist loadfile -o pythonpath="$(COMPILED) ." $(TESTS_OF_COMPILED)
 
-bench: peers $(COMPILED)/.made
+bench: peers-of-bench $(VENV)/.installed-bench $(COMPILED)/.made
 	@PYTHONPATH=$(COMPILED):. $(BIN)/python -P -m benchmarks $(BENCH)
 
 clean:
