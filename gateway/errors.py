@@ -74,3 +74,7 @@ class ServeError(Exception):
         super().__init__(what)
         self.what = what
         self.remedy = remedy
+
+
+class HostingError(ServeError):
+    """An application cannot be hosted."""

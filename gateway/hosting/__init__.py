@@ -3,6 +3,6 @@
 Next: `loading.py`, from a name to an application; `gateway/interfaces/wsgi.py` and `asgi.py`, which call it.
 """
 
-from gateway.hosting.loading import HostingError as HostingError
+from gateway.errors import HostingError as HostingError
 from gateway.hosting.loading import load_application as load_application
 from gateway.hosting.router import HostRouter as HostRouter

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from gateway.errors import HostingError
 from gateway.hosting.asgi_call import AsgiApp, Message
 from gateway.hosting.asgi_scope import LIFESPAN_VERSION, VERSION
 from gateway.hosting.faults import code_of, place, summary
-from gateway.hosting.loading import HostingError
 from gateway.observe.error_log import ErrorLog
 
 SHUTDOWN_S: Final = 10.0

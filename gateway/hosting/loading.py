@@ -16,7 +16,7 @@ import os
 import sys
 from typing import Any, Final
 
-from gateway.errors import ServeError
+from gateway.errors import HostingError
 from gateway.hosting.faults import code_of, place, summary
 
 USUAL: Final = ("application", "app")
@@ -24,10 +24,6 @@ USUAL: Final = ("application", "app")
 FACTORIES: Final = ("create_app", "make_app", "create_application", "make_application", "get_application")
 _KINDS: Final = {"wsgi": "a WSGI application", "asgi": "an ASGI application"}
 ARGUMENTS: Final = {"wsgi": ("environ", "start_response"), "asgi": ("scope", "receive", "send")}
-
-
-class HostingError(ServeError):
-    """An application cannot be hosted."""
 
 
 def load_application(name: str, kind: str | None = None) -> tuple[Any, str]:

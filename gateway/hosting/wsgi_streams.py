@@ -229,11 +229,11 @@ class FileWrapper:
         self.block_size = block_size
         self.close: Callable[[], object] = getattr(filelike, "close", _nothing)
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[Any]:
         return self
 
-    def __next__(self) -> bytes:
-        octets: bytes = self.filelike.read(self.block_size)
+    def __next__(self) -> Any:
+        octets = self.filelike.read(self.block_size)
         if not octets:
             raise StopIteration
         return octets

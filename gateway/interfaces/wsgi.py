@@ -12,7 +12,6 @@ A call lives in two threads, which may be one. The exchange's methods (Call) and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from gateway.ends import FileSlice, Outgoing, Run, Streams
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from gateway.site import Site
 
 WsgiApp: TypeAlias = Callable[[dict[str, Any], Any], Iterable[bytes]]
-ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 
 AHEAD_BYTES: Final = 64 * 1024
 """Octets of a response that may be on their way to the rules' thread."""
@@ -205,10 +203,8 @@ class WsgiCall:
         self.input.end()
         streams.enter(self.interface.ended)
 
-    def start_response(
-        self, status: str, response_headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
-    ) -> Callable[[bytes], None]:
-        """PEP 3333, "The start_response() Callable"."""
+    def start_response(self, status: Any, response_headers: Any, exc_info: Any = None) -> Callable[[Any], None]:
+        """PEP 3333, "The start_response() Callable". (An application may pass anything: what it was is ours to tell.)"""
         if exc_info is not None:
             try:
                 if self.sent:
@@ -221,11 +217,11 @@ class WsgiCall:
         self.rest = -1 if head.length is None or head.bare or self.to_head else head.length
         return self.write
 
-    def write(self, octets: bytes) -> None:
+    def write(self, piece: Any) -> None:
         """PEP 3333, "The write() Callable": returns when the client takes more. Raises Disconnected."""
         if self._left():
             raise Disconnected("the client has left before all of the response was written")
-        octets = _checked(octets)
+        octets = _checked(piece)
         if octets:
             self._send(octets)
             self._wait_for_room()
