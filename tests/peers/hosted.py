@@ -40,10 +40,10 @@ class Visit:
     def ask(self, method: str, path: str, **more: Any) -> requests.Response:
         response = self.session.request(method, self.url + path, timeout=30, allow_redirects=False, **more)
         fields = [
-            (name.lower(), value.partition("=")[0] if name.lower() == "set-cookie" else self.plain(value))
+            self.field(name.lower(), value)
             for name, value in response.raw.headers.items() if name.lower() not in OF_THE_CONNECTION
         ]  # fmt: skip
-        is_text = response.headers.get("Content-Type", "").startswith("text/")
+        is_text = response.headers.get("Content-Type", "").startswith(("text/", "application/json"))
         content = self.plain(response.text) if is_text else response.content
         self.seen.append((method, path, response.status_code, response.reason, sorted(fields), content))
         return response
@@ -53,6 +53,14 @@ class Visit:
 
     def post(self, path: str, **more: Any) -> requests.Response:
         return self.ask("POST", path, **more)
+
+    def field(self, name: str, value: str) -> tuple[str, str]:
+        """A field line, without what differs from one answer to the next."""
+        if name == "set-cookie":
+            return name, value.partition("=")[0]
+        if name == "allow":  # a set, to Werkzeug
+            return name, ", ".join(sorted(value.split(", ")))
+        return name, "..." if name == "expires" else self.plain(value)
 
     def plain(self, text: str) -> str:
         return VARYING.sub(r"\1\2...", text.replace(self.url, "URL"))

@@ -129,6 +129,10 @@ def test_sigterm_lets_a_request_finish(worker: Worker) -> None:
     assert worker.process.wait(20) == 0
 
 
+def children(pid: int) -> str:
+    return "".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+
+
 @pytest.fixture
 def orphans() -> Iterator[None]:
     """What spawn-fcgi leaves behind becomes a child of ours, so that we are told how it ends."""
@@ -148,6 +152,8 @@ def test_three_processes_on_one_socket(orphans: None, bind: tuple[list[str], str
     assert len(pids) == 3
     left = set(pids)
     try:
+        for pid in pids:
+            eventually(lambda pid=pid: children(pid), "its first child")
         for pid in pids:
             assert ask(address, "/") == b"the root"
             os.kill(pid, signal.SIGTERM)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import glob
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -101,7 +101,7 @@ class Mount(NamedTuple):
     interface: str
     address: str
     kept: bool = False
-    """Whether connections are kept for further requests."""
+    """Whether connections are kept for further requests, and nginx buffers."""
     more: str = ""
     """Further lines in the web server's own words."""
 
@@ -192,8 +192,8 @@ class Nginx(WebServer):
             f"{kind}_param {name} {value};\n" for name, value in known.items()
             if (kind, name) != ("scgi", "CONTENT_LENGTH")  # it writes that itself
         )  # fmt: skip
-        keep = "fastcgi_keep_conn on;" if mount.kept else ""
-        return f"{where} {kind}_pass {mount.name}; {kind}_buffering off; {keep}\n{params}}}\n"
+        how = f"{kind}_buffering off;" if not mount.kept else "fastcgi_keep_conn on;"
+        return f"{where} {kind}_pass {mount.name}; {how}\n{params}}}\n"
 
 
 class Lighttpd(WebServer):
@@ -291,7 +291,7 @@ class Relay:
             threading.Thread(target=self.pass_on, args=(one,), daemon=True).start()
 
     def pass_on(self, one: socket.socket) -> None:
-        with one, socket.create_connection(self.target) as other:
+        with one, socket.create_connection(self.target) as other, suppress(ConnectionError):
             while True:
                 for source in select.select([one, other], [], [])[0]:
                     octets = source.recv(65536)

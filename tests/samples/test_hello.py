@@ -69,7 +69,7 @@ def test_the_pages() -> None:
     assert over_wsgi("/") == (200, {"content-type": "text/plain; charset=utf-8", "content-length": "13"}, b"Hello, world\n")
     assert over_wsgi("/none")[0] == 404
     assert over_wsgi("/count")[2].splitlines()[::9] == [b"1 of 10", b"10 of 10"]
-    assert over_wsgi("/echo", b"abc", "x/y") == (200, {"content-type": "x/y"}, b"abc")
+    assert over_wsgi("/echo", b"abc", "x/y") == (200, {"content-type": "x/y", "content-length": "3"}, b"abc")
 
 
 def test_lifespan() -> None:

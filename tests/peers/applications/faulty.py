@@ -56,9 +56,13 @@ def recursion(environ: dict[str, Any], start_response: Any) -> Any:
     return recursion(environ, start_response)
 
 
-def short(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+def short_list(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "10")])
     return [b"four"]
+
+
+def short(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+    yield from short_list(environ, start_response)
 
 
 def long(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -167,6 +171,7 @@ PAGES: dict[str, Any] = {
     "field-number": starting("200 OK", [("Content-Length", 1)]),
     "field-lines": starting("200 OK", [("X", "a\r\nSet-Cookie: b=1")]),
     "field-name": starting("200 OK", [("X:Y Z", "a")]),
+    "short-list": short_list,
     # what begins well
     "short": short,
     "long": long,

@@ -96,11 +96,14 @@ def error(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
 
 def breaks_off(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+    """Once the gate is opened, if it has one."""
+    asked = parse_qs(environ["QUERY_STRING"])
     fields = [("Content-Type", "text/plain")]
-    if environ["QUERY_STRING"]:
-        fields.append(("Content-Length", environ["QUERY_STRING"]))
+    fields += [("Content-Length", length) for length in asked.get("length", [])]
     start_response("200 OK", fields)
     yield b"x" * 4000
+    for name in asked.get("name", []):
+        gates[name].acquire()
     raise ZeroDivisionError("the application broke off")
 
 
@@ -147,13 +150,14 @@ async def asgi_application(scope: dict[str, Any], receive: Any, send: Any) -> No
                 return
     path = scope["path"].removeprefix(scope["root_path"])
     name = parse_qs(scope["query_string"].decode()).get("name", [""])[0]
+    content, more = b"", True
+    while more:  # first, since nginx sends nothing more of it when it sees a response
+        message = await receive()
+        content += message["body"]
+        more = message["more_body"]
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
     if path == "/echo":
-        more = True
-        while more:
-            message = await receive()
-            more = message["more_body"]
-            await send({"type": "http.response.body", "body": message["body"], "more_body": True})
+        await send({"type": "http.response.body", "body": content, "more_body": True})
     elif path == "/stream":
         for number in range(PIECES):
             await send({"type": "http.response.body", "body": b"piece %2d\n" % number, "more_body": True})
@@ -162,10 +166,13 @@ async def asgi_application(scope: dict[str, Any], receive: Any, send: Any) -> No
     elif path == "/open":
         events[name].set()
     elif path == "/endless":
-        await send({"type": "http.response.body", "body": b"x", "more_body": True})
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": b"x" * 4096, "more_body": True})
+        except OSError:  # the client has left; it is what `receive` says, too
+            assert (await receive())["type"] == "http.disconnect"
         events[name].set()
+        return
     elif path == "/closed":
         await events[name].wait()
         await send({"type": "http.response.body", "body": b"True", "more_body": True})
