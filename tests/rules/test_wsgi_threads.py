@@ -68,6 +68,24 @@ def test_the_input_reads_as_a_file_does(pieces: list[bytes], early: int, reads: 
     assert not input.full
 
 
+def test_whoever_waits_is_woken_by_what_it_could_not_see_before() -> None:
+    """The rules saw a full input; by the time they say that more can be had, it is empty and somebody waits."""
+    input = Input(lambda: input.add(b"more"))
+
+    class Late(Feed):
+        def wait(self, ready: Callable[[], bool]) -> None:
+            assert not ready()
+            if input.taken:
+                input.complete = True
+            else:
+                input.waits = True
+            assert ready()
+
+    input.streams = Late(input, [])
+    assert input.read() == b"more"
+    assert not input.waits
+
+
 class Threaded(Stage):
     """Works run in threads; the rules live in the test's own."""
 
