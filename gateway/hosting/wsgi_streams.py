@@ -158,7 +158,8 @@ class Input:
                 raise Disconnected("no more of the request's content will come: the client has left, or has its response")
             if self.waits:
                 self._pump()
-            self.streams.wait(self._ready)
+            else:
+                self.streams.wait(self._ready)
 
     def _pump(self) -> None:
         self.waits = False
