@@ -7,6 +7,7 @@ Must never know: routes, wire formats, how many engines there are. Next: `site.p
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Callable
@@ -46,10 +47,12 @@ class Engine:
         self.finished = False
         """After `stop`: nothing is left to be done."""
         self.grace_s = 30.0
-        self._asked = ""
-        """What another thread wants: "stop" or "hurry"."""
+        # What others want, who may be other threads: each is set by them only, and never taken back.
+        self._retire = False
+        self._stop = False
+        self._hurry = False
         self._reopen = False
-        self._stop_by = 0.0
+        self._stop_by = math.inf
         self._ticked = 0.0
         self._opened = False
         driver.ticks.append(self.tick)
@@ -81,7 +84,7 @@ class Engine:
     @property
     def idle(self) -> bool:
         """Whether nobody is served, and nothing goes on for those who have left."""
-        return not (self.site.fronts or self.site.exchanges or self._running())
+        return not (self.site.fronts or self.driver.taking or self.site.exchanges or self._running())
 
     @property
     def served(self) -> int:
@@ -119,14 +122,19 @@ class Engine:
 
     # ------------------------------------------------------------------ from any thread
 
+    def retire(self) -> None:
+        """Take no more, finish what is in flight, however long that takes."""
+        self._retire = True
+        self.driver.wake()
+
     def stop(self) -> None:
         """Take no more, finish what is in flight within `grace_s`."""
-        self._asked = self._asked or "stop"
+        self._stop = True
         self.driver.wake()
 
     def hurry(self) -> None:
         """End now."""
-        self._asked = "hurry"
+        self._hurry = True
         self.driver.wake()
 
     def reopen_logs(self) -> None:
@@ -143,23 +151,22 @@ class Engine:
             self.site.error_log.reopen()
             if self.site.access_log is not None:
                 self.site.access_log.reopen()
-        if self._asked:
-            now = self.driver.turn.now = self.driver.clock()
-            asked, self._asked = self._asked, ""
-            if asked == "hurry":
-                self._stop_by = now
-            elif not self._stop_by:
-                self._stop_by = now + self.grace_s
-            if not self.site.draining:
-                self.site.drain()
-                self.driver.settle()
-        if self._stop_by and not self.finished:
-            self._end(self.driver.turn.now)
+        if self.finished or not self.stopping:
+            return
+        now = self.driver.turn.now = self.driver.clock()
+        if not self.site.draining:
+            self.site.drain()
+            self.driver.settle()
+        if self._hurry:
+            self._stop_by = min(self._stop_by, now)
+        elif self._stop:
+            self._stop_by = min(self._stop_by, now + self.grace_s)
+        self._end(now)
 
     @property
     def stopping(self) -> bool:
         """Whether it takes no more connections."""
-        return self._stop_by > 0 or bool(self._asked)
+        return self._retire or self._stop or self._hurry
 
     def tick(self, now: float, wall: float) -> None:
         """Called at every sweep with the driver's clock and the wall clock."""
@@ -168,7 +175,7 @@ class Engine:
         site.tick(now, wall)
         for service in site.services:
             service.interface.tick(now)
-        if site.fronts and site.neighbours.waiting():
+        if site.fronts and (site.draining or site.neighbours.waiting()):
             for front in list(site.fronts):
                 front.make_room(now)
         self.look()

@@ -7,14 +7,16 @@ Must never know: what is served. Next: `concurrency/`, the shapes; `server.py` a
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
-from gateway.concurrency import Shape, shape, slots, stays
+from gateway.concurrency import Shape, places, shape, stays
 from gateway.drivers.blocking import BlockingDriver
 from gateway.drivers.driver import Driver
 from gateway.drivers.event import EventDriver
@@ -88,10 +90,21 @@ class House:
     def forked(self) -> int:
         """Let go of what is the parent's."""
         self.driver.abandon()
+        self.error_log.forked()
         reader, writer = self._lifeline
         os.close(writer)
         gc.enable()
         return reader
+
+    def leave(self, code: int) -> NoReturn:
+        """End a child: what was noted is written, and nothing of the parent's is run."""
+        try:
+            self.error_log.close()
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or None
+                    stream.flush()
+        finally:
+            os._exit(code)
 
     def report(self, level: str, text: str) -> None:
         self.error_log.log(level, text)
@@ -124,14 +137,7 @@ class House:
             gc.set_threshold(50_000, 20, 20)
             now = self.driver.turn.now = self.driver.clock()
             self.begin(now)
-            self.driver.call_signals(
-                {
-                    signal.SIGTERM: self.stop,
-                    signal.SIGINT: self.stop,
-                    signal.SIGHUP: self.reopen_logs,
-                    signal.SIGUSR1: self.reopen_logs,
-                }
-            )
+            self.obey_signals()
             self.shape.start(now)
             self.driver.settle()
             if ready is not None:
@@ -142,10 +148,20 @@ class House:
 
     def prepare(self) -> None:
         """The sockets stand: drop privileges, make the scoreboard and whatever else children shall share."""
-        self.board = Scoreboard(slots(self.hosting), (), (), 0)
+        self.board = Scoreboard(places(self.hosting), (), (), 0)
 
     def begin(self, now: float) -> None:
         """The driver stands: start what runs beside the engines."""
+
+    def obey_signals(self) -> None:
+        self.driver.call_signals(
+            {
+                signal.SIGTERM: self.stop,
+                signal.SIGINT: self.stop,
+                signal.SIGHUP: self.reopen_logs,
+                signal.SIGUSR1: self.reopen_logs,
+            }
+        )
 
     def end(self, now: float, *, at_once: bool) -> bool:
         """Nobody is served any more: end what runs beside; whether it has."""

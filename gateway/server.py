@@ -16,7 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from gateway.apps import Apps, as_user, environment_of, hosting_command, name_of
-from gateway.concurrency import slots
+from gateway.concurrency import places, slots
 from gateway.config import App, Config, Route
 from gateway.drivers.driver import Driver
 from gateway.ends import End, Launch
@@ -73,7 +73,7 @@ class Server(House):
         self.apps = Apps(self.turn, self.error_log, used)
         self.names_of_apps = list(self.apps.supervisors)
         addresses = {str(address) for route in config.routes for address in self._served_at(route).addresses}
-        self.board = Scoreboard(slots(self.hosting), sorted(addresses), self.names_of_apps, len(config.routes))
+        self.board = Scoreboard(places(self.hosting), sorted(addresses), self.names_of_apps, len(config.routes))
 
     def begin(self, now: float) -> None:
         self.apps.start(now)

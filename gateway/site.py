@@ -65,7 +65,7 @@ class Front(Protocol):
     """A client's connection, as far as the site knows it."""
 
     def drain(self) -> None:
-        """Close where nothing is in flight."""
+        """The engine ends: take no further request; `make_room` comes again and again from now on."""
 
     def make_room(self, now: float) -> None:
         """Others wait for the engine: close between requests, or where none has come for a while."""
@@ -217,7 +217,8 @@ class Site:
         self.neighbours.hold(len(self.fronts))
 
     def drain(self) -> None:
-        """No further request is taken: idle connections close, the others after their response."""
+        """The engine ends: idle connections close, the others after their response. A connection that has just come
+        is served: its request is on the way."""
         self.draining = True
         for front in list(self.fronts):
             front.drain()

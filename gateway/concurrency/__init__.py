@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import socket
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from gateway.drivers.driver import Driver
 from gateway.models import Hosting
@@ -36,6 +36,7 @@ class Engine(Protocol):
     def look(self) -> None: ...
     def let_go(self) -> None: ...
     def close(self) -> None: ...
+    def retire(self) -> None: ...
     def stop(self) -> None: ...
     def hurry(self) -> None: ...
     def reopen_logs(self) -> None: ...
@@ -64,6 +65,9 @@ class House(Protocol):
 
     def forked(self) -> int:
         """We are a child now: let go of what is the parent's. A descriptor that is readable once the parent is gone."""
+
+    def leave(self, code: int) -> NoReturn:
+        """End this child."""
 
     def control(self) -> Driver:
         """A driver for a thread that serves nobody."""
@@ -110,7 +114,7 @@ def stays(hosting: Hosting) -> bool:
 
 
 def slots(hosting: Hosting) -> int:
-    """How many engines there are at most."""
+    """How many engines serve at most."""
     match hosting.concurrency:
         case "single":
             return 1
@@ -120,3 +124,14 @@ def slots(hosting: Hosting) -> int:
             return hosting.children.max * hosting.threads
         case _:
             return hosting.children.max
+
+
+def spare_places(hosting: Hosting) -> int:
+    """How many processes there may be beside those, which serve no more, but still finish what they have."""
+    return max(1, hosting.children.max // 4) if hosting.children.requests else 0
+
+
+def places(hosting: Hosting) -> int:
+    """How many engines there are at most, those that serve no more included: the slots of a scoreboard."""
+    threads = hosting.threads if hosting.concurrency == "threadpool" else 1
+    return slots(hosting) + spare_places(hosting) * threads

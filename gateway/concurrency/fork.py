@@ -12,7 +12,7 @@ import socket
 
 from gateway.concurrency import House
 from gateway.concurrency.per_connection import PerConnection
-from gateway.concurrency.pool import DEFECT, obey
+from gateway.concurrency.pool import DEFECT, fork, obey
 
 
 class Fork(PerConnection):
@@ -25,9 +25,9 @@ class Fork(PerConnection):
         """Of each place that is taken."""
 
     def serve(self, place: int, sock: socket.socket) -> None:
-        pid = os.fork()
+        pid = fork()
         if not pid:
-            os._exit(self._child(place, sock))
+            self.house.leave(self._child(place, sock))
         sock.close()
         self.pids[place] = pid
 

@@ -7,18 +7,22 @@ Must never know: what is served. Next: `gateway/processes/children.py`, which de
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
-from collections.abc import Sequence
+import sys
+import threading
+from collections.abc import Callable, Sequence
 
-from gateway.concurrency import Engine, House
-from gateway.concurrency.seat import OneByOne, Seat
+from gateway.concurrency import Engine, House, spare_places
+from gateway.concurrency.seat import Seat
 from gateway.drivers.driver import Driver
 from gateway.drivers.poller import READABLE
 from gateway.processes.children import Fork, Keeper, spread
-from gateway.processes.scoreboard import Slot
 
+TOLD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+"""What a parent tells its children, and a terminal tells all of them."""
 DEFECT = 70
 """Exit code of a child that met a defect of ours (EX_SOFTWARE of sysexits.h)."""
 
@@ -38,11 +42,15 @@ class Pool:
             min_spare=0 if fixed else children.min_spare,
             max_spare=None if fixed else children.max_spare,
             threads=threads,
+            spare_places=spare_places(hosting),
             grace_s=house.grace_s,
             busy_in=lambda place: house.board.busy(self._slots(place)),
             report=house.report,
         )
         self.lifeline = -1
+        self.listening = threads
+        """Engines of this child that still listen, or will."""
+        self.lock = threading.Lock()
 
     def run(self, slots: range, requests: float) -> int:
         """Serve, in a child; its exit code."""
@@ -63,6 +71,9 @@ class Pool:
 
     def tick(self, now: float) -> None:
         board = self.house.board
+        for place in range(len(self.keeper.places)):
+            if board.ends(self._slots(place)):
+                self.keeper.leaving(place, now)
         self.keeper.tick(now, board.idle(), board.busy())
         self._act(now)
 
@@ -84,22 +95,22 @@ class Pool:
     def _act(self, now: float) -> None:
         for action in self.keeper.actions():
             if isinstance(action, Fork):
-                self._fork(action.slot, now)
+                self._start(action.slot, now)
             else:
                 os.kill(action.pid, action.number)  # it is not reaped yet: nobody else has its number
 
     def _slots(self, place: int) -> range:
         return range(place * self.threads, (place + 1) * self.threads)
 
-    def _fork(self, place: int, now: float) -> None:
+    def _start(self, place: int, now: float) -> None:
         slots = self._slots(place)
         try:
-            pid = os.fork()
+            pid = fork()
         except OSError as error:
             self.keeper.failed(place, error, now)
             return
         if not pid:
-            os._exit(self._child(slots))
+            self.house.leave(self._child(slots))
         self.keeper.started(pid, place, now)
 
         def ended(code: int) -> None:
@@ -115,7 +126,6 @@ class Pool:
 
     def _child(self, slots: range) -> int:
         try:
-            signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the engine can be told
             self.lifeline = self.house.forked()
             for slot in slots:
                 self.house.board.slot(slot).take()
@@ -123,6 +133,30 @@ class Pool:
         except BaseException as error:  # nothing of the parent's may run in a child
             self.house.defect(error)
             return DEFECT
+
+
+    def left(self) -> None:
+        """An engine takes no more; where none does, clients are to go elsewhere. From any thread."""
+        with self.lock:
+            self.listening -= 1
+            nobody = not self.listening
+        if nobody:
+            for sock in self.house.sockets:
+                sock.close()
+
+
+def fork() -> int:
+    """As os.fork; no signal is lost on the child: it waits there until `obey` listens. Raises OSError."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or None
+        sys.stdout.flush()  # else each child would print it, too
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)
+    pid = -1
+    try:
+        pid = os.fork()
+        return pid
+    finally:
+        if pid:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def obey(driver: Driver, lifeline: int, engines: Sequence[Engine]) -> None:
@@ -150,37 +184,33 @@ def obey(driver: Driver, lifeline: int, engines: Sequence[Engine]) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):  # the terminal's, for all of us: the parent tells what to do
         signal.signal(number, signal.SIG_IGN)
     driver.poller.watch(lifeline, READABLE, parent_gone)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD)
 
 
-def run_engine(pool: Pool, number: int, requests: float, kind: type[Seat]) -> int:
+def run_engine(pool: Pool, number: int, requests: float, make_seat: Callable[..., Seat]) -> int:
     """Serve with one engine, in the main thread of a child."""
-    house = pool.house
-    engine = house.engine()
+    engine = pool.house.engine()
     obey(engine.driver, pool.lifeline, [engine])
-    run_seated(house, engine, house.board.slot(number), kind, requests)
+    run_seated(pool, engine, number, requests, make_seat)
     return 0
 
 
-def run_seated(
-    house: House, engine: Engine, slot: Slot, kind: type[Seat] = OneByOne, requests: float = float("inf")
-) -> None:
+def run_seated(pool: Pool, engine: Engine, number: int, requests: float, make_seat: Callable[..., Seat]) -> None:
     """Serve with an engine until it is told to stop or has served enough."""
+    house = pool.house
+    slot = house.board.slot(number)
     engine.sit(slot, requests)
     engine.open()
-    seat = kind(engine, slot, house.board, house.sockets)
+    seat = make_seat(engine, slot, house.board, house.sockets)
 
     def over() -> bool:
         engine.look()
-        if engine.stopping:
+        if engine.stopping and seat.acceptors:
             seat.leave()
+            pool.left()
         return engine.finished
 
-    def tick(now: float, wall: float) -> None:
-        seat.tick(now)
-        if engine.worn:
-            engine.stop()
-
-    engine.driver.ticks.append(tick)
+    engine.driver.ticks.append(lambda now, wall: seat.tick(now))
     engine.driver.run(over)
     engine.close()
     engine.driver.close()

@@ -6,6 +6,7 @@ Must never know: what is served. Next: `pool.py`, which keeps as many processes 
 
 from __future__ import annotations
 
+import functools
 import threading
 
 from gateway.concurrency import Engine, House
@@ -26,9 +27,16 @@ class Threadpool(Pool):
         engines = [house.engine() for _ in slots]
         failures: list[BaseException] = []
 
+        def worn() -> bool:
+            """Whether all of them have served enough, together."""
+            if sum(engine.served for engine in engines) < requests:
+                return False
+            control.wake()
+            return True
+
         def work(engine: Engine, number: int) -> None:
             try:
-                run_seated(house, engine, house.board.slot(number), OneByOne)
+                run_seated(self, engine, number, float("inf"), functools.partial(OneByOne, worn=worn))
             except BaseException as error:
                 failures.append(error)
             finally:
@@ -44,7 +52,7 @@ class Threadpool(Pool):
         def over() -> bool:
             if failures or sum(engine.served for engine in engines) >= requests:
                 for engine in engines:
-                    engine.stop()
+                    engine.retire()
             return not any(thread.is_alive() for thread in threads)
 
         control.run(over)

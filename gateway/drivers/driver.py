@@ -268,6 +268,11 @@ class Driver:
 
     # ------------------------------------------------------------------ streams
 
+    @property
+    def taking(self) -> int:
+        """Connections of clients that were taken, and of which their ends have not been told yet."""
+        return 0
+
     def listen(
         self,
         sock: socket.socket,

@@ -70,6 +70,8 @@ class EventDriver(Driver):
         self._failed: BaseException | None = None
         self._taking: dict[Any, socket.socket] = {}
         """Tasks of the loop, each with the socket that it makes a transport of."""
+        self._untold: set[End] = set()
+        """Ends of those sockets that do not know of them yet."""
         self._sweeping: asyncio.TimerHandle | None = None
         self._to_launch: queue.SimpleQueue[tuple[Spawn, Start] | None] = queue.SimpleQueue()
         self._launchers: list[threading.Thread] = []
@@ -302,11 +304,12 @@ class EventDriver(Driver):
         connect: Any = self.loop.connect_accepted_socket
         task = self.loop.create_task(connect(functools.partial(StreamWire, self, end), sock))
         self._taking[task] = sock
+        self._untold.add(end)
         task.add_done_callback(functools.partial(self._taken, end))
 
     @property
     def taking(self) -> int:
-        return len(self._taking)
+        return len(self._untold)
 
     def _taken(self, end: End, task: asyncio.Task[Any]) -> None:
         sock = self._taking.pop(task)
@@ -314,6 +317,7 @@ class EventDriver(Driver):
         if error is None:
             return
         sock.close()
+        self._untold.discard(end)
         if end.wire is None and not self.closed:
             now = self.turn.now = monotonic()
             reason = error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
@@ -342,6 +346,7 @@ class EventDriver(Driver):
         """A transport stands: one that was ordered, or a client's."""
         end = wire.end
         now = self.turn.now = monotonic()
+        self._untold.discard(end)
         if self._opening.pop(end, None) is not None:
             self.tell(end, end.connected, now)
             end.touch()

@@ -164,14 +164,14 @@ class FastcgiFront(End):
                 self.deadline = deadline
 
     def drain(self) -> None:
-        """The server ends: close if nothing of a request is here; else after what is under way."""
+        """The server ends: close if nothing of a request is here or just about to be; else after what is under way."""
         if not self.codec.idle:
             self._last()
-        elif self.closing is OPEN:
-            self._end(Close.FLUSH)
+        else:
+            self.make_room(self.turn.now)
 
     def make_room(self, now: float) -> None:
-        """Others wait for the engine that this connection holds: close if it is idle, or is taking its time."""
+        """Others wait for the engine that this connection holds, or it ends: close if it is idle, or takes its time."""
         if self.codec.idle and self.closing is OPEN and (self.begun or now - self.since > FRESH_S):
             self._end(Close.FLUSH)
 

@@ -215,13 +215,11 @@ class Http1Front(End):
             self.close(Close.FLUSH if not self.held else Close.ABORT)
 
     def drain(self) -> None:
-        """The server ends: close if nothing of a request is here; else after its response."""
-        if self.phase is HEAD and not self.reader.started:
-            self.phase = CLOSING
-            self.close(Close.FLUSH)
+        """The server ends: close if nothing of a request is here or just about to be; else after its response."""
+        self.make_room(self.turn.now)
 
     def make_room(self, now: float) -> None:
-        """Others wait for the engine that this connection holds: close if it is idle, or is taking its time."""
+        """Others wait for the engine that this connection holds, or it ends: close if it is idle, or takes its time."""
         if self.phase is HEAD and not self.reader.started and (not self.head_since or now - self.head_since > FRESH_S):
             self.phase = CLOSING
             self.close(Close.FLUSH)

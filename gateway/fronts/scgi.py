@@ -126,14 +126,13 @@ class ScgiFront(End):
                 self.deadline = min(request.due(), self.stalled_since + timeouts.write_s if self.held else math.inf)
 
     def drain(self) -> None:
-        """The server ends: close if nothing of a request is here."""
-        if not self.started and self.closing is OPEN:
-            self._end(Close.FLUSH)
+        """The server ends: close if nothing of a request is here or just about to be."""
+        self.make_room(self.turn.now)
 
     def make_room(self, now: float) -> None:
-        """Others wait for the engine that this connection holds: close if it takes its time with its request."""
-        if now - self.since > FRESH_S:
-            self.drain()
+        """Others wait for the engine that this connection holds, or it ends: close if it takes its time."""
+        if not self.started and self.closing is OPEN and now - self.since > FRESH_S:
+            self._end(Close.FLUSH)
 
     def lost(self, error: OSError | None, now: float) -> None:
         self._lost()

@@ -116,6 +116,10 @@ class ErrorLog:
         if error is not None:
             self._write("error", f"cannot reopen the log {self._file.target}: {error.strerror}", "")
 
+    def forked(self) -> None:
+        """We are a child now: what was counted is the parent's to tell."""
+        self._seen.clear()
+
     def close(self) -> None:
         with self._lock:
             while self._seen:

@@ -1,7 +1,7 @@
 """Keep the right number of child processes in a pool: when to fork, whom to end, when to wait.
 
 Promise: decisions only; what is to be done is left as actions, and what happened is told in words. Never more
-children than `most`, those that still end included; never fewer than `at_least`, but while starts go wrong.
+children than `most`, those that were told to end included; never fewer than `at_least`, but while starts go wrong.
 Must never know: how a process is forked or signalled, HTTP, what a child serves.
 Next: `gateway/concurrency/pool.py`, which carries the actions out; `scoreboard.py`, from where it knows who is idle.
 
@@ -10,6 +10,10 @@ A child, at its place of the scoreboard:
     fork ordered --started--> serves --told--> ends        (told: it had SIGTERM from us)
          | failed               | exited        | exited
          +----------------------+---------------+--> the place is free
+
+One that has served as many requests as it shall leaves: it takes no more and ends by itself, once it has finished what
+it has. That may take long, and clients do not wait for it: another one takes over, at one of `spare_places` beside
+`most`; where there is none left, the one that has been leaving for longest is told to end.
 
 The pool has a `target`, between `at_least` and `most`. Load moves it; deaths do not: who dies is replaced. As
 long as starts go wrong, one child at a time is tried, later and later, until one has lived for STEADY_S.
@@ -67,7 +71,7 @@ Action: TypeAlias = Fork | Signal
 class Child:
     """One that was ordered and has not ended."""
 
-    __slots__ = ("deadline", "generation", "pid", "signals", "since", "slot", "steady")
+    __slots__ = ("deadline", "generation", "leaving_since", "pid", "signals", "since", "slot", "steady")
 
     def __init__(self, slot: int, generation: int) -> None:
         self.slot = slot
@@ -76,6 +80,8 @@ class Child:
         self.pid = 0
         self.since = 0.0
         self.steady = False
+        self.leaving_since = math.inf
+        """When it was first seen to take no more, by its own decision."""
         self.signals = 0
         """How many it had from us: 1, it was told to end; 2, to end now; 3, it was killed."""
         self.deadline = math.inf
@@ -87,6 +93,7 @@ class Keeper:
 
     `at_least`   processes that are started at once, and kept
     `most`       processes at most
+    `spare_places`  more than that, while so many are leaving
     `report`     takes level ("error", "warn", "info") and text
     `min_spare`  engines that shall be idle at least, `max_spare` at most; None: as many as there are
     `threads`    engines of one process
@@ -103,6 +110,7 @@ class Keeper:
         min_spare: int = 0,
         max_spare: int | None = None,
         threads: int = 1,
+        spare_places: int = 0,
         grace_s: float = math.inf,
         busy_in: Callable[[int], int] = lambda slot: 0,
         fraction: Callable[[], float] = random.random,
@@ -116,7 +124,7 @@ class Keeper:
         self.target = at_least
         """So many shall serve."""
         self.stopping = False
-        self.places: list[Child | None] = [None] * most
+        self.places: list[Child | None] = [None] * (most + spare_places)
         self._at_once = False
         self._report = report
         self._busy_in = busy_in
@@ -182,6 +190,12 @@ class Keeper:
             what, remedy = "no memory for another process", "lower `max`, or add memory"
         self._report("error", f"no child could be started: {what}; {remedy}; trying again in {self._due - now:.1f} s")
 
+    def leaving(self, slot: int, now: float) -> None:
+        """The child at this place takes no more, and will end by itself; may be told again and again."""
+        child = self.places[slot]
+        if child is not None and child.pid and child.leaving_since == math.inf and not child.signals:
+            child.leaving_since = now
+
     def exited(self, pid: int, code: int, now: float) -> None:
         """A child has ended; `code` as in subprocess.Popen.returncode, or reap.LOST."""
         child = next(child for child in self._children() if child.pid == pid)
@@ -235,11 +249,12 @@ class Keeper:
 
     def _follow_load(self, now: float, idle: int, busy: int) -> None:
         alive = len(self._children())
+        counted = self._counted()
         # Who starts is not on the board yet: not to count it would be to start too many.
         soon_idle = idle + max(0, alive * self.threads - idle - busy)
         serving = self._serving()
         if soon_idle < self.min_spare:
-            room = min(self.most - alive, max(1.0, (self.max_spare - soon_idle) / self.threads))
+            room = min(self.most - counted, max(1.0, (self.max_spare - soon_idle) / self.threads))
             self._full(now, room < 1 and not soon_idle)
             if room >= 1 and serving >= self.target:
                 self.target = serving + int(min(self._rise, room))
@@ -253,7 +268,7 @@ class Keeper:
                 self.target -= 1
                 return
             # The one with the least to finish; among those, the youngest: the others have proved themselves.
-            candidates = [child for child in self._children() if child.pid and not child.signals]
+            candidates = [child for child in self._children() if child.pid and serves(child)]
             child = min(candidates, key=lambda child: (self._busy_in(child.slot), -child.since, -child.slot), default=None)
             if child is not None and idle - (self.threads - self._busy_in(child.slot)) >= self.min_spare:
                 self.target -= 1
@@ -282,7 +297,7 @@ class Keeper:
         """Order as many as are missing, and may be."""
         if self.stopping:
             return
-        count = self.target - self._serving()
+        count = min(self.target - self._serving(), self.most - self._counted())
         if self._bad_starts:
             tried = any(child.generation == self._generation for child in self._children())
             count = 0 if tried or now < self._due else min(count, 1)
@@ -291,9 +306,17 @@ class Keeper:
                 self.places[slot] = Child(slot, self._generation)
                 self._actions.append(Fork(slot))
                 count -= 1
+        if count > 0:
+            leaving = [child for child in self._children() if child.leaving_since < math.inf and not child.signals]
+            for child in sorted(leaving, key=lambda child: child.leaving_since)[:count]:
+                self._end(child, now)
 
     def _serving(self) -> int:
-        return sum(not child.signals for child in self._children())
+        return sum(map(serves, self._children()))
+
+    def _counted(self) -> int:
+        """Of those that there may be at most; who leaves by itself is beside them."""
+        return sum(child.leaving_since == math.inf for child in self._children())
 
     def _children(self) -> list[Child]:
         return [child for child in self.places if child is not None]
@@ -378,6 +401,11 @@ class Keeper:
             f"child {child.pid} {exit_in_words(code)} after {lived_s:.1f} s: the requests that it had are lost, no other "
             f"child is touched; {then}; {remedy}",
         )
+
+
+def serves(child: Child) -> bool:
+    """Whether it takes requests, or will."""
+    return not child.signals and child.leaving_since == math.inf
 
 
 def spread(requests: int, fraction: float) -> int:

@@ -139,6 +139,10 @@ class Scoreboard:
         states = bytes(self.states if slots is None else self.states[slots.start : slots.stop])
         return states.count(BUSY) + states.count(ENDING)
 
+    def ends(self, slots: range) -> bool:
+        """Whether none of these takes a connection any more."""
+        return bytes(self.states[slots.start : slots.stop]).count(ENDING) == len(slots)
+
     def connections(self) -> int:
         """How many connections of clients all engines have."""
         return sum(self.held)
@@ -157,18 +161,19 @@ class Scoreboard:
 
     # ------------------------------------------------------------------ for the engines
 
-    def listens_with_less(self, slot: Slot, connections: int) -> bool:
-        """Whether another engine takes connections, and has fewer than so many."""
-        if connections <= 0:
-            return False
+    def least(self, slot: Slot, states: tuple[int, ...]) -> tuple[int, int]:
+        """Which other engine in one of these states has the fewest connections: how many, and its slot; -1 for none.
+
+        One without a sign of life is not counted on.
+        """
         since = self.clock() - FRESH_S
-        number = self.map.find(_IDLE, self.states_at, self.states_end) - self.states_at
-        while number >= 0:
-            if number != slot.number and self.held[number] < connections and self.beats[number] >= since:
-                return True
-            start = self.states_at + number + 1
-            number = self.map.find(_IDLE, start, self.states_end) - self.states_at
-        return False
+        least, found = -1, -1
+        for number, state in enumerate(bytes(self.states)):
+            if state in states and number != slot.number and self.beats[number] >= since:
+                held = self.held[number]
+                if least < 0 or held < least:
+                    least, found = held, number
+        return least, found
 
     def anybody_idle(self) -> bool:
         """Whether some engine would take a connection."""

@@ -73,6 +73,10 @@ class Fleet(Served):
     def until_children(self, holds: Callable[[int], bool], what: str) -> None:
         eventually(lambda: holds(len(self.children())), f"{what} (there are {len(self.children())})", 20)
 
+    def until_ready(self, count: int) -> None:
+        """So many children run, and each has got as far as to its sockets."""
+        eventually(lambda: [watched(pid) >= 4 for pid in self.children()] == [True] * count, f"{count} children", 20)
+
     def connections(self, pid: int) -> int:
         """Clients' connections that a process has."""
         return len(sockets_of(pid) & established(self.gateway.address[1]))
@@ -102,6 +106,17 @@ def descriptors(pid: int) -> list[str]:
     except (FileNotFoundError, ProcessLookupError):
         pass
     return found
+
+
+def watched(pid: int) -> int:
+    """How many descriptors the busiest epoll of a process looks at: what wakes it, what its parent tells, its sockets."""
+    counts = [0]
+    for path in Path(f"/proc/{pid}/fdinfo").glob("*"):
+        try:
+            counts.append(path.read_text().count("tfd:"))
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return max(counts)
 
 
 def sockets_of(pid: int) -> set[str]:
@@ -156,6 +171,7 @@ def fleet(gateway: Any, workers: Workers, tmp_path: Path) -> Iterator[Callable[.
 
     yield make
     for one in made:
-        if one.held:
-            one.release()
+        (one.meeting / "go1").touch()  # the worker's threads wait for it
+        for sock in one.held:
+            sock.close()
         one.gateway.stop()

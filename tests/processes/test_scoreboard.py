@@ -189,29 +189,36 @@ def test_only_who_listens_and_lives_counts_for_an_even_spread(board: Scoreboard,
         slot.state = IDLE
     me.hold(1)
     other.hold(4)
-    assert board.listens_with_less(me, 5)
-    assert not board.listens_with_less(me, 4)
-    assert not board.listens_with_less(me, 0)
+    assert board.least(me, (IDLE,)) == (4, 7)
     other.state = BUSY
-    assert not board.listens_with_less(me, 5)
-    other.state = IDLE
+    assert board.least(me, (IDLE,)) == (-1, -1)
+    assert board.least(me, (IDLE, BUSY)) == (4, 7)
     clock.now += FRESH_S + 0.1
-    assert not board.listens_with_less(me, 5)
+    assert board.least(me, (IDLE, BUSY)) == (-1, -1)
     other.beat = clock.now
-    assert board.listens_with_less(me, 5)
+    assert board.least(me, (BUSY,)) == (4, 7)
 
 
-@given(st.lists(st.tuples(st.sampled_from([IDLE, BUSY]), st.integers(0, 5)), min_size=2, max_size=9), st.integers(-1, 6))
-def test_an_even_spread_is_found_wherever_the_slot_is(engines: list[tuple[int, int]], connections: int) -> None:
+@given(st.lists(st.tuples(st.sampled_from([IDLE, BUSY]), st.integers(0, 5)), min_size=2, max_size=9))
+def test_the_one_with_the_fewest_is_found_wherever_it_is(engines: list[tuple[int, int]]) -> None:
     board = Scoreboard(len(engines), (), (), 0)
     for number, (state, held) in enumerate(engines):
         slot = board.slot(number)
         slot.take()
         slot.state = state
         slot.hold(held)
-    expected = any(state == IDLE and held < connections for state, held in engines[1:])
-    assert board.listens_with_less(board.slot(0), connections) is expected
+    found = [(held, number) for number, (state, held) in enumerate(engines) if state == IDLE and number]
+    assert board.least(board.slot(0), (IDLE,)) == min(found, default=(-1, -1))
     board.close()
+
+
+def test_who_ends_is_seen_where_all_of_a_process_do(board: Scoreboard) -> None:
+    assert not board.ends(range(2, 4))
+    board.slot(2).state = ENDING
+    assert not board.ends(range(2, 4))
+    board.slot(3).state = ENDING
+    assert board.ends(range(2, 4))
+    assert not board.ends(range(2, 5))
 
 
 # ---------------------------------------------------------------------- what may run

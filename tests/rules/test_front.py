@@ -285,8 +285,21 @@ def test_idle_connections_close_when_the_server_drains(front: Talk) -> None:
 
 
 def test_connections_that_never_asked_close_when_the_server_drains(front: Talk) -> None:
+    front.wait(1.25)
     front.site.drain()
     front.settle()
+    front.client << CLOSED
+
+
+def test_a_connection_that_has_just_come_is_served_when_the_server_drains(front: Talk) -> None:
+    """Its request is on the way; if it is not, the engine closes the connection at one of its next sweeps."""
+    front.site.drain()
+    front.settle()
+    front.client << None
+    front.client.get()
+    answer_all(front, b"last")
+    answer = front.client.answer()
+    assert (answer.content, answer.complete) == (b"last", True)
     front.client << CLOSED
 
 
