@@ -217,10 +217,11 @@ async def asgi_application(scope: dict[str, Any], receive: Any, send: Any) -> No
             pass
         return
     await send(start)
-    if page == "midway":
+    if page in ("midway", "short"):
         await send({"type": "http.response.body", "body": b"wh", "more_body": True})
-        raise LookupError("raised midway")
-    await send({"type": "http.response.body", "body": b"wh" if page == "short" else b"whole"})
+        if page == "midway":
+            raise LookupError("raised midway")
+    await send({"type": "http.response.body", "body": {"short": b"", "short-at-once": b"wh"}.get(page, b"whole")})
 
 
 async def asgi_that_does_not_start(scope: dict[str, Any], receive: Any, send: Any) -> None:
