@@ -1,0 +1,3 @@
+"""`flup.server.ajp_base`: not served. Next: `gateway/flup/ajp.py`, which says why."""
+
+import gateway.flup.ajp  # noqa: F401 (raises ImportError)

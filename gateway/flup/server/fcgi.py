@@ -1,0 +1,3 @@
+"""`flup.server.fcgi`, by its old name. Next: `gateway/flup/fcgi.py`."""
+
+from gateway.flup.fcgi import WSGIServer as WSGIServer
