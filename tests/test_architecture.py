@@ -123,6 +123,16 @@ def test_nobody_imports_the_command_line_or_the_whole(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=named)
+def test_flup_s_names_are_for_users_only(path: Path) -> None:
+    known = {name for name in imports(path) if within(name, "gateway")}
+    if within(module(path), "gateway.flup"):
+        allowed = ("gateway.flup", "gateway.worker", "gateway.models", "gateway.ends", "gateway.processes.listen_socket")
+        assert all(within(name, *allowed) for name in known), known
+    else:
+        assert not {name for name in known if within(name, "gateway.flup")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
 def test_no_file_is_too_long_to_be_read_in_one_go(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= LINES
 
