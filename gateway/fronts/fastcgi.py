@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FRESH_S: Final = 1.0
 """How long a new connection may wait with its request where others wait for their turn."""
+SETTLED_S: Final = 0.5
+"""How long a kept one may: its next request may be on the way."""
 REFUSING: Final = 256
 """So many connections above the limit are kept until their request can be told why."""
 RECORD_BYTES: Final = 65_528
@@ -62,6 +64,7 @@ class FastcgiFront(End):
         """The web server."""
         self.sends_files = False
         self.since = 0.0
+        """When it was accepted, or its last response was complete."""
         self.stalled_since = 0.0
         self.begun = 0
         """Requests that have come so far."""
@@ -172,7 +175,7 @@ class FastcgiFront(End):
 
     def make_room(self, now: float) -> None:
         """Others wait for the engine that this connection holds, or it ends: close if it is idle, or takes its time."""
-        if self.codec.idle and self.closing is OPEN and (self.begun or now - self.since > FRESH_S):
+        if self.codec.idle and self.closing is OPEN and now - self.since > (SETTLED_S if self.begun else FRESH_S):
             self._end(Close.FLUSH)
 
     def lost(self, error: OSError | None, now: float) -> None:
@@ -256,6 +259,7 @@ class FastcgiFront(End):
 
     def ended(self, request: CgiRequest, app_status: int = 0) -> None:
         del self.requests[request.id]
+        self.since = self.turn.now
         codec, out = self.codec, self.out
         codec.end(request.id, app_status)
         octets = b"".join(codec.outgoing())

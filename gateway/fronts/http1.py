@@ -28,6 +28,8 @@ DRAIN_BYTES: Final = 256 * 1024
 
 FRESH_S: Final = 1.0
 """How long a new connection may wait with its request where others wait for their turn."""
+SETTLED_S: Final = 0.5
+"""How long a kept one may: its next request may be on the way (RFC 9112 9.5)."""
 
 
 class Phase(enum.Enum):
@@ -57,6 +59,7 @@ class Http1Front(End):
         "drained",
         "exchange",
         "head_since",
+        "idle_since",
         "last_read",
         "peer",
         "phase",
@@ -76,6 +79,7 @@ class Http1Front(End):
         self.exchange: Exchange | None = None
         self.peer: Peer = site.unknown_peer
         self.head_since = 0.0
+        self.idle_since = 0.0
         self.last_read = 0.0
         self.stalled_since = 0.0
         self.drained = 0
@@ -220,9 +224,11 @@ class Http1Front(End):
 
     def make_room(self, now: float) -> None:
         """Others wait for the engine that this connection holds, or it ends: close if it is idle, or takes its time."""
-        if self.phase is HEAD and not self.reader.started and (not self.head_since or now - self.head_since > FRESH_S):
-            self.phase = CLOSING
-            self.close(Close.FLUSH)
+        if self.phase is HEAD and not self.reader.started:
+            patience_s = FRESH_S if self.head_since else SETTLED_S
+            if self.held or now - (self.head_since or self.idle_since) > patience_s:
+                self.phase = CLOSING
+                self.close(Close.FLUSH)
 
     def lost(self, error: OSError | None, now: float) -> None:
         self._client_left()
@@ -298,6 +304,7 @@ class Http1Front(End):
             if self.head_since:
                 self.deadline = self.head_since + self.site.timeouts.header_s
             else:
+                self.idle_since = self.turn.now
                 self.deadline = self.turn.now + self.site.timeouts.idle_s
 
     def _client_left(self) -> None:

@@ -279,8 +279,23 @@ def test_idle_connections_close_when_the_server_drains(front: Talk) -> None:
     front.client.get()
     answer_all(front)
     front.client.answer()
+    front.wait(0.75)
     front.site.drain()
     front.settle()
+    front.client << CLOSED
+
+
+def test_a_kept_connection_is_not_closed_while_its_next_request_may_be_on_the_way(front: Talk) -> None:
+    front.client.get()
+    answer_all(front)
+    front.client.answer()
+    front.site.drain()
+    front.settle()
+    front.client << None
+    front.client.get()
+    answer_all(front, b"last")
+    answer = front.client.answer()
+    assert (answer.content, answer.complete) == (b"last", True)
     front.client << CLOSED
 
 

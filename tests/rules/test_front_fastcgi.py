@@ -897,6 +897,7 @@ def test_a_kept_connection_makes_room_and_a_fresh_one_has_a_second(one: Hosted) 
     fresh << None
     one.call.respond(b"")
     used.take()
+    one.wait(0.75)
     for front in list(one.site.fronts):
         front.make_room(one.turn.now)
     one.settle()
