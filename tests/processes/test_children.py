@@ -41,18 +41,22 @@ class Pool:
         threads: int = 1,
         grace_s: float = 10.0,
         busy_in: Callable[[int], int] = lambda slot: 0,
+        spare_places: int = 0,
     ) -> None:
         self.said: list[str] = []
         self.now = 100.0
         self.keeper = Keeper(
             at_least=at_least, most=most, min_spare=min_spare, max_spare=max_spare, threads=threads, grace_s=grace_s,
             report=lambda level, text: self.said.append(f"{level}: {text}"), busy_in=busy_in, fraction=lambda: 0.5,
+            spare_places=spare_places,
         )  # fmt: skip
         self.threads = threads
         self.slots: dict[int, int] = {}
         """Where each process that lives is, by its number."""
         self.signals: dict[int, list[int]] = {}
         self.since: dict[int, float] = {}
+        self.leaving: set[int] = set()
+        """Who takes no more, and has not finished yet."""
         self.forks = 0
         self.refuses: OSError | None = None
         """What fork says."""
@@ -91,6 +95,7 @@ class Pool:
 
     def exits(self, pid: int, code: int, after: float = 0.0) -> list[Action]:
         self.now += after
+        self.leaving.discard(pid)
         del self.slots[pid]
         self.keeper.exited(pid, code, self.now)
         return self.act()
@@ -107,6 +112,8 @@ class Pool:
                     done += self.exits(pid, 0)
                 elif self.lives_s is not None and self.now - self.since[pid] >= self.lives_s:
                     done += self.exits(pid, self.leaves_with)
+            for pid in self.leaving:
+                self.keeper.leaving(self.slots[pid], self.now)
             self.keeper.tick(self.now, self.idle, self.busy)
             done += self.act()
         return done
@@ -116,15 +123,19 @@ class Pool:
 
     @property
     def serving(self) -> list[int]:
-        return [pid for pid in self.slots if not self.signals[pid]]
+        return [pid for pid in self.slots if not self.signals[pid] and pid not in self.leaving]
 
     @property
-    def busy(self) -> int:
+    def in_use(self) -> int:
         return min(self.demand, len(self.serving) * self.threads)
 
     @property
+    def busy(self) -> int:
+        return self.in_use + len(self.leaving) * self.threads
+
+    @property
     def idle(self) -> int:
-        return len(self.serving) * self.threads - self.busy
+        return len(self.serving) * self.threads - self.in_use
 
 
 # ---------------------------------------------------------------------- a fixed number
@@ -146,6 +157,48 @@ def test_who_has_served_enough_is_replaced_at_once_however_soon() -> None:
     assert pool.exits(1001, 0, after=0.01) == [Fork(0)]
     assert pool.exits(1003, 0, after=0.01) == [Fork(1)]
     assert pool.said == []
+
+
+def test_who_leaves_is_replaced_while_it_finishes_what_it_has() -> None:
+    pool = Pool(at_least=2, most=2, spare_places=1)
+    pool.act()
+    pool.leaving.add(1001)
+    assert pool.ticks(3600) == [Fork(2)]
+    assert pool.exits(1001, 0) == []
+    assert pool.ticks(60) == []
+    assert pool.said == []
+
+
+def test_where_no_place_is_left_the_one_that_has_been_leaving_for_longest_is_told_to_end() -> None:
+    pool = Pool(at_least=2, most=2, spare_places=1)
+    pool.act()
+    pool.leaving.add(1002)
+    assert pool.ticks() == [Fork(2)]
+    pool.leaving.add(1001)
+    assert pool.ticks() == [Signal(1002, signal.SIGTERM)]
+    assert pool.ticks() == [Fork(1)]
+    assert sorted(pool.serving) == [1003, 1004]
+
+
+def test_without_a_place_beside_the_others_a_child_that_leaves_has_its_grace() -> None:
+    pool = Pool(at_least=1, most=1)
+    pool.act()
+    pool.stuck = True
+    pool.leaving.add(1001)
+    assert pool.ticks(9) == [Signal(1001, signal.SIGTERM)]
+    pool.ticks(5)
+    assert pool.serving == [1002]
+
+
+def test_who_leaves_is_told_when_the_pool_stops() -> None:
+    pool = Pool(at_least=1, most=1, spare_places=1)
+    pool.act()
+    pool.leaving.add(1001)
+    pool.ticks()
+    pool.keeper.stop(pool.now)
+    assert pool.act() == [Signal(1001, signal.SIGTERM), Signal(1002, signal.SIGTERM)]
+    pool.ticks()
+    assert pool.stopped()
 
 
 def test_who_crashes_after_a_life_is_replaced_at_once_and_told() -> None:
@@ -590,14 +643,15 @@ class AnyLife(RuleBasedStateMachine):
 
     @initialize(
         at_least=st.integers(1, 5), more=st.integers(0, 20), threads=st.integers(1, 4), min_spare=st.integers(1, 5),
-        room=st.integers(0, 6),
+        room=st.integers(0, 6), spare_places=st.integers(0, 2),
     )  # fmt: skip
-    def begin(self, at_least: int, more: int, threads: int, min_spare: int, room: int) -> None:
+    def begin(self, at_least: int, more: int, threads: int, min_spare: int, room: int, spare_places: int) -> None:
+        self.spare_places = spare_places
         self.at_least = at_least
         self.most = at_least + more
         self.min_spare = min(min_spare, self.most * threads)
         self.max_spare = self.min_spare + threads + room
-        self.pool = Pool(at_least, self.most, self.min_spare, self.max_spare, threads)
+        self.pool = Pool(at_least, self.most, self.min_spare, self.max_spare, threads, spare_places=spare_places)
         self.pool.act()
 
     @rule(demand=st.integers(0, 60))
@@ -612,6 +666,12 @@ class AnyLife(RuleBasedStateMachine):
     def death(self, which: int, code: int, after: float) -> None:
         if self.pool.slots:
             self.pool.exits(list(self.pool.slots)[which % len(self.pool.slots)], code, after)
+
+    @rule(which=st.integers(0, 100))
+    def leave(self, which: int) -> None:
+        serving = self.pool.serving
+        if serving:
+            self.pool.leaving.add(serving[which % len(serving)])
 
     @rule(code=st.sampled_from([None, errno.EAGAIN, errno.ENOMEM]))
     def system(self, code: int | None) -> None:
@@ -640,9 +700,10 @@ class AnyLife(RuleBasedStateMachine):
         self.pool.refuses = self.pool.lives_s = None
         self.pool.stuck = False
         self.pool.ticks(90)
-        assert self.at_least <= len(self.pool.slots) <= self.most
-        assert self.pool.idle >= self.min_spare or len(self.pool.slots) == self.most
-        assert self.pool.idle <= self.max_spare or len(self.pool.slots) == self.at_least
+        serving = len(self.pool.serving)
+        assert self.at_least <= serving <= self.most
+        assert self.pool.idle >= self.min_spare or serving == self.most
+        assert self.pool.idle <= self.max_spare or serving == self.at_least
         forks = self.pool.forks
         assert self.pool.ticks(60) == []
         assert self.pool.forks == forks
@@ -650,7 +711,9 @@ class AnyLife(RuleBasedStateMachine):
     @invariant()
     def never_more_than_there_may_be(self) -> None:
         if hasattr(self, "pool"):
-            assert len(self.pool.slots) <= self.most
+            assert len(self.pool.slots) <= self.most + self.spare_places
+            told = sum(bool(self.pool.signals[pid]) for pid in self.pool.slots if pid not in self.pool.leaving)
+            assert len(self.pool.serving) + told <= self.most
             assert sorted(self.pool.keeper.pids()) == sorted(self.pool.slots)
 
     def teardown(self) -> None:
