@@ -26,6 +26,8 @@ from gateway.processes.listen_socket import close_listener, explain_bind, make_l
 from gateway.processes.scoreboard import Scoreboard
 from gateway.processes.supervise import Supervisor, Worker
 
+REFUSED = 2
+"""Exit code of `gateway worker` where the application can't be hosted."""
 PATH = b"/usr/local/bin:/usr/bin:/bin"
 
 
@@ -68,7 +70,9 @@ class Apps:
         def stderr(worker: Worker) -> End:
             return StderrEnd(self.turn, self.error_log, name, worker)
 
-        self.supervisors[name] = Supervisor(self.turn, launch, count, name, self.error_log.log, stderr)
+        self.supervisors[name] = Supervisor(
+            self.turn, launch, count, name, self.error_log.log, stderr, refused=-1 if app.kind == "command" else REFUSED
+        )
 
     # ------------------------------------------------------------------ while they run
 

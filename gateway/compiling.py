@@ -24,6 +24,7 @@ COMPILED = (
     "gateway/drivers/children.py",
     "gateway/drivers/driver.py",
     "gateway/drivers/event.py",
+    "gateway/drivers/forks.py",
     "gateway/drivers/poller.py",
     "gateway/drivers/signals.py",
     "gateway/drivers/transports.py",

@@ -110,7 +110,10 @@ class House:
         self.error_log.log(level, text)
 
     def defect(self, error: BaseException) -> None:
-        self.error_log.defect(error)
+        if isinstance(error, ServeError):
+            self.error_log.log("error", error.what, remedy=error.remedy)
+        else:
+            self.error_log.defect(error)
 
     def _crashed(self, end: End | None, error: Exception) -> None:
         """A defect of ours: the log gets all of it, the client nothing but the end of its connection."""
@@ -189,8 +192,8 @@ class House:
             self.shape.hurry(now)
             return
         self.stop_by = now + self.grace_s
-        self._close_listeners()
         self.shape.stop(now)
+        self._close_listeners()  # nobody looks at them any more
 
     def reopen_logs(self) -> None:
         self.error_log.reopen()

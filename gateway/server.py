@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import socket
-import sys
 from collections.abc import Callable
 
 import msgspec
@@ -19,9 +17,9 @@ from gateway.apps import Apps, as_user, environment_of, hosting_command, name_of
 from gateway.concurrency import places, slots
 from gateway.config import App, Config, Route
 from gateway.drivers.driver import Driver
-from gateway.ends import End, Launch
+from gateway.ends import Launch
 from gateway.engine import Engine
-from gateway.errors import GatewayError, ServeError, Side
+from gateway.errors import GatewayError, ServeError
 from gateway.forwarding import Forwarding
 from gateway.fronts.http1 import Http1Front
 from gateway.house import House
@@ -60,15 +58,15 @@ class Server(House):
         self.programs = Programs(config.routes)
         self.apps: Apps
         self.names_of_apps: list[str] = []
+        self.access_log: AccessLog | None = None
+        """Nobody writes to it: it was opened before privileges were dropped, and each engine has a copy."""
 
     # ------------------------------------------------------------------ the parts of a house
 
     def prepare(self) -> None:
         config = self.config
-        log = self._access_log()
-        self._drop_privileges(config.server.user, log)
-        if log is not None:
-            log.close()
+        self.access_log = self._access_log()
+        self._drop_privileges(config.server.user, self.access_log)
         used = [(config.apps[r.app], r.interface) for r in config.routes if r.app is not None and r.interface != "cgi"]
         self.apps = Apps(self.turn, self.error_log, used)
         self.names_of_apps = list(self.apps.supervisors)
@@ -83,8 +81,15 @@ class Server(House):
         self.apps.stop(now, at_once=at_once)
         return self.apps.stopped
 
+    def reopen_logs(self) -> None:
+        if self.access_log is not None:
+            self.access_log.reopen()
+        super().reopen_logs()
+
     def close(self) -> None:
         super().close()
+        if self.access_log is not None:
+            self.access_log.close()
         if hasattr(self, "apps"):
             self.apps.close()
 
@@ -92,7 +97,7 @@ class Server(House):
         server = self.config.server
         site = Site(
             driver.turn, server.limits, server.timeouts, tokeniser(server.http), Forwarding(server.trusted_proxies),
-            self._access_log(), error_log,
+            self.access_log.copy() if self.access_log is not None else None, error_log,
         )  # fmt: skip
         site.services = [Service(route, self._interface(site, route)) for route in map(self._served_at, self.config.routes)]
         site.router = Router([service.route for service in site.services])

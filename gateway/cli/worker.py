@@ -75,8 +75,12 @@ def run(args: argparse.Namespace) -> int:
         return _run(args)
     except ConfigError as error:
         print(f"gateway worker: {error}", file=sys.stderr)
-    except (ServeError, HostingError) as error:
-        print(f"gateway worker: {error.what}\n  {error.remedy}", file=sys.stderr)
+    except ServeError as error:
+        # in a log, one line: what is wrong stands before what to do
+        print(f"gateway worker: {error.what}{chr(10) + '  ' if sys.stderr.isatty() else '; '}{error.remedy}", file=sys.stderr)
+        if args.interface == "cgi" and isinstance(error, HostingError):
+            print("Status: 503 Service Unavailable\nContent-Type: text/plain\n\nThe application can't be started.")
+            return 0
     return 2
 
 
@@ -114,6 +118,9 @@ def _run(args: argparse.Namespace) -> int:
     except ModelError as error:
         raise ServeError(f"--{error.key.replace('_', '-')} {error.value} {error.problem}", error.remedy) from None
     from gateway.worker import Settings, serve_app
+
+    if os.path.samestat(os.fstat(1), os.stat(os.devnull)):  # a worker that was spawned: what is printed is for the log
+        os.dup2(2, 1)
 
     def ready(listening: list[str]) -> None:
         for name in listening:

@@ -12,7 +12,7 @@ import socket
 
 from gateway.concurrency import House
 from gateway.concurrency.per_connection import PerConnection
-from gateway.concurrency.pool import DEFECT, fork, obey
+from gateway.concurrency.pool import DEFECT, deafen, fork, obey
 
 
 class Fork(PerConnection):
@@ -53,6 +53,7 @@ class Fork(PerConnection):
             obey(engine.driver, lifeline, [engine])
             engine.open()
             self.serve_one(engine, sock, slot)
+            deafen()
             engine.close()
             engine.driver.close()
             return 0
@@ -67,5 +68,6 @@ class Fork(PerConnection):
     def reopen_logs(self) -> None:
         super().reopen_logs()
         self.template.reopen_logs()
+        self.template.look()  # nobody else does
         for pid in self.pids.values():
             os.kill(pid, signal.SIGUSR1)

@@ -187,6 +187,11 @@ def obey(driver: Driver, lifeline: int, engines: Sequence[Engine]) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD)
 
 
+def deafen() -> None:
+    """All is done: what comes now must not do to a process without handlers what it does to such a process."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)
+
+
 def run_engine(pool: Pool, number: int, requests: float, make_seat: Callable[..., Seat]) -> int:
     """Serve with one engine, in the main thread of a child."""
     engine = pool.house.engine()
@@ -212,5 +217,6 @@ def run_seated(pool: Pool, engine: Engine, number: int, requests: float, make_se
 
     engine.driver.ticks.append(lambda now, wall: seat.tick(now))
     engine.driver.run(over)
+    deafen()
     engine.close()
     engine.driver.close()

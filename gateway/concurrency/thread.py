@@ -81,7 +81,10 @@ class Thread(PerConnection):
 
     def reopen_logs(self) -> None:
         super().reopen_logs()
-        for engine in [*self.free, *(engine for engine, _ in self.running.values())]:
+        for engine in self.free:
+            engine.reopen_logs()
+            engine.look()  # nobody else does
+        for engine, _ in self.running.values():
             engine.reopen_logs()
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import functools
 import threading
 
 from gateway.concurrency import Engine, House
-from gateway.concurrency.pool import Pool, obey, run_seated
+from gateway.concurrency.pool import Pool, deafen, obey, run_seated
 from gateway.concurrency.seat import OneByOne
 
 
@@ -56,6 +56,7 @@ class Threadpool(Pool):
             return not any(thread.is_alive() for thread in threads)
 
         control.run(over)
+        deafen()
         for thread in threads:
             thread.join()
         control.close()

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from gateway.drivers.children import Reaper, Start, StartFunction
 from gateway.drivers.driver import SWEEP_S, Closed, Driver, names_of
+from gateway.drivers.forks import end_stray
 from gateway.drivers.poller import Poller
 from gateway.drivers.wires import DescriptorWire
 from gateway.ends import AsyncWork, End, Open, Spawn, Turn, Work
@@ -83,6 +84,8 @@ class BlockingDriver(Driver):
     # ------------------------------------------------------------------ work that may wait
 
     def wait(self, ready: Callable[[], bool]) -> None:
+        if self.strange:
+            end_stray()
         while not ready():
             if self.closed:
                 raise Closed
@@ -96,6 +99,8 @@ class BlockingDriver(Driver):
         except Exception as error:
             self.guard(None, error)
         finally:
+            if self.strange:
+                end_stray()
             self._working = False
         self.turn.now = monotonic()
         self.settle()

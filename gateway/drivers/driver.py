@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from gateway.drivers.acceptor import Acceptor as Acceptor
 from gateway.drivers.children import Children, Reaper, Start, StartFunction
+from gateway.drivers.forks import end_stray, note_closed, note_open
 from gateway.drivers.poller import READABLE, Poller
 from gateway.drivers.signals import Signals
 from gateway.drivers.wires import DescriptorWire
@@ -59,6 +60,10 @@ class Driver:
         self.children = Children(self, start, reaper)
         self.opened = False
         self.closed = False
+        self.shared = False
+        """Whether somebody has forked, whose child may have our descriptors for as long as it lives."""
+        self.strange = False
+        """Whether we are in such a child: the streams are not ours."""
         self._opening: dict[End, Any] = {}
         """Ends whose connections the loop makes, in its own way: the Task of each."""
         self._settling = False
@@ -77,6 +82,7 @@ class Driver:
 
     def _open_with(self, poller: Poller) -> None:
         self.opened = True
+        note_open(self)
         self.poller = poller
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         poller.watch(self._event, READABLE, self._woken)
@@ -126,6 +132,7 @@ class Driver:
         os.close(event)
         self.children.close()
         self.poller.close()
+        note_closed(self)
 
     def _shut(self) -> None:
         """It closes: give up what is under way beside the wires."""
@@ -136,6 +143,7 @@ class Driver:
     def abandon(self) -> None:
         """In a child that was forked: let go of all that is the parent's; nobody is told. A loop can't be let go of."""
         self.closed = True
+        note_closed(self)
         if not self.opened:
             return
         for acceptor in self.acceptors:
@@ -147,6 +155,12 @@ class Driver:
         self.children.abandon()
         event, self._event = self._event, -1
         os.close(event)
+
+    def forked(self) -> None:
+        """We are in a child, and it is not known yet whose. (A program that is to end by SIGTERM must not have our
+        handler for it.)"""
+        self.strange = True
+        self._signals.abandon()
 
     # ------------------------------------------------------------------ the turn
 
@@ -250,6 +264,8 @@ class Driver:
         self.settle()
 
     def _enter(self, method: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        if self.strange:
+            end_stray()
         self.turn.now = monotonic()
         try:
             method(*arguments)

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from gateway.drivers.children import Reaper, Start, StartFunction
 from gateway.drivers.driver import SWEEP_S, Closed, Driver
+from gateway.drivers.forks import end_stray
 from gateway.drivers.poller import Poller
 from gateway.drivers.transports import StreamWire
 from gateway.ends import OPEN, AsyncWork, End, Open, SocketName, Spawn, Turn, Work
@@ -143,6 +144,11 @@ class EventDriver(Driver):
         self._sweep()
         self._look()
 
+    def forked(self) -> None:
+        super().forked()
+        if threading.get_ident() == self._home and self.loop.is_running():
+            self.loop.call_soon(end_stray)  # a coroutine may let the loop go on, which would look for the parent's events
+
     def close(self) -> None:
         was_open = self.opened and not self.closed
         super().close()
@@ -188,6 +194,8 @@ class EventDriver(Driver):
 
     def _deliver(self, method: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         """From another thread: have it called in the loop's, where one wake-up does for many."""
+        if self.strange:
+            end_stray()
         if self.closed:
             raise Closed
         self._entered.append((method, arguments))
@@ -211,6 +219,8 @@ class EventDriver(Driver):
 
     def wait(self, ready: Callable[[], bool]) -> None:
         """As said in `gateway/ends.py`; what the thread has entered before is dealt with before `ready` is asked."""
+        if self.strange:
+            end_stray()
         if threading.get_ident() == self._home:
             raise RuntimeError("the thread of the loop would wait for itself: a coroutine may not call wait")
         dealt: list[bool] = []
@@ -257,6 +267,8 @@ class EventDriver(Driver):
             try:
                 try:
                     work.run(self)
+                    if self.strange:
+                        end_stray()
                 except Closed:
                     return
                 except Exception as error:

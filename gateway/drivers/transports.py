@@ -12,7 +12,7 @@ import socket
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.drivers.wires import LINGER_S, READ_BYTES, RESET, SENDFILE_BYTES, DescriptorWire, drop
+from gateway.drivers.wires import LINGER_S, READ_BYTES, RESET, SENDFILE_BYTES, DescriptorWire, drop, shut
 from gateway.ends import OPEN, Close, End, FileSlice, Outgoing, SocketName
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class StreamWire:
         driver.wires.discard(self)
         if self.slices is not None:
             self.slices.drop()
+        if driver.shared:
+            self._shut()
         end = self.end
         if end.wire is self:
             now = driver.turn.now = monotonic()
@@ -91,6 +93,15 @@ class StreamWire:
             driver.settle()
             if not self.opened:
                 driver.ended()
+
+    def _shut(self) -> None:
+        theirs = self.transport.get_extra_info("socket")
+        try:
+            sock = _socket.socket(theirs.family, theirs.type, theirs.proto, os.dup(theirs.fileno()))
+        except OSError:
+            return
+        shut(sock)
+        sock.close()
 
     def _read_on(self, error: OSError) -> bool:
         """What broke may be our writing only: a worker that answers early and closes resets the connection

@@ -40,6 +40,14 @@ def drop(out: list[Outgoing]) -> None:
             piece.close()
 
 
+def shut(sock: _socket.socket) -> None:
+    """End the connection, whoever else has a duplicate of it."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:  # it is not connected, or not any more
+        pass
+
+
 class DescriptorWire:
     """A descriptor with non-blocking reads and writes by ourselves."""
 
@@ -376,6 +384,8 @@ class DescriptorWire:
             driver.poller.forget(self.descriptor, closing=not driver.launching)
             self.watched = 0
         if self.sock is not None:
+            if driver.shared:
+                shut(self.sock)
             self.sock.close()
         else:
             if self.restores:

@@ -49,7 +49,8 @@ class FastcgiInterface:
         self.variables = Variables(route, site.software, encode_pair)
         self.pool = Pool(
             site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
-            keepalive=route.keepalive, idle_s=IDLE_S, rotate=route.balance == "round-robin", yields=True, down=down, shared=site,
+            keepalive=route.keepalive, idle_s=IDLE_S, rotate=route.balance == "round-robin", yields=True, down=down,
+            shared=site,
         )  # fmt: skip
         self.probed: set[str] = set()
 

@@ -264,17 +264,25 @@ class AccessLog:
     Raises FormatError, and OSError if the file cannot be opened.
     """
 
-    __slots__ = ("_failing", "_file", "_line", "_lines", "_report", "_size")
+    __slots__ = ("_failing", "_file", "_format", "_line", "_lines", "_report", "_size")
 
     def __init__(
         self, target: str | None, format: str = "combined", report: Callable[[str, str], Any] | None = None
     ) -> None:
+        self._format = format
         self._line = Format(format).line
         self._file = None if target is None else LogFile(target, 1)
         self._report = report
         self._lines: list[bytes] = []
         self._size = 0
         self._failing = False
+
+    def copy(self) -> AccessLog:
+        """The same log for another engine: each has its own lines, and writes them whole."""
+        copy = AccessLog(None, self._format, self._report)
+        if self._file is not None:
+            copy._file = self._file.copy()
+        return copy
 
     def log(self, record: AccessRecord) -> None:
         """Note the line of an exchange; it is written later."""

@@ -38,6 +38,15 @@ class LogFile:
     def is_syslog(self) -> bool:
         return self.target == "syslog"
 
+    def copy(self) -> LogFile:
+        """The same file for another writer, who may not be allowed to open it."""
+        copy = LogFile.__new__(LogFile)
+        copy.target = self.target
+        copy.lost_lines = 0
+        copy._torn = False
+        copy._fd = self._fd if self.target in ("-", "syslog") else os.dup(self._fd)
+        return copy
+
     def write(self, lines: list[bytes], level: str = "info") -> OSError | None:
         """Write whole lines, each with its line end; the error if not all could be written."""
         if self.is_syslog:

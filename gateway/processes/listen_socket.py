@@ -75,6 +75,12 @@ def close_listener(listener: socket.socket) -> None:
 
 
 def _adopt(fd: int) -> socket.socket:
+    if fd <= 2:  # a program that we host may close what it takes for its standard input
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, fd)
+        os.close(null)
+        fd = moved
     listener = socket.socket(fileno=fd)
     try:
         if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):

@@ -81,6 +81,7 @@ class Supervisor:
     `launch`   how each is started; its stdin is the listening socket
     `report`   takes level ("error", "warn", "info") and text
     `stderr`   makes the end that takes a worker's stderr; None: the gateway's own stderr
+    `refused`  the exit code of a worker that has found, however long that took, that it can't serve
     `grace_s`  how long a worker may take to end after SIGTERM
     `deadline` when `expired` shall be called, seconds of the driver's clock; math.inf for never
     """
@@ -97,6 +98,7 @@ class Supervisor:
         grace_s: float = 10.0,
         fraction: Callable[[], float] = random.random,
         why: Callable[[OSError, Launch], Explanation] = explain,
+        refused: int = -1,
     ) -> None:
         self.turn = turn
         self.launch = launch
@@ -110,6 +112,7 @@ class Supervisor:
         self._stderr = stderr
         self._fraction = fraction
         self._why = why
+        self._refused = refused
 
     def down(self, now: float) -> str:
         """Why nobody will answer a request that comes now; "" where somebody will.
@@ -201,7 +204,12 @@ class Supervisor:
         parts = [f"{told} {exit_in_words(code)} after {lived_s:.1f} s"]
         if worker.last_line:
             parts.append(f"last line of its stderr: {worker.last_line}")
-        worker.broken = "" if code == 0 or lived_s >= STEADY_S else "; ".join(["its worker dies at once", *parts[1:]])
+        if code == self._refused:
+            worker.broken = "; ".join(["its worker can't start", *parts[1:]])
+        elif code == 0 or lived_s >= STEADY_S:
+            worker.broken = ""
+        else:
+            worker.broken = "; ".join(["its worker dies at once", *parts[1:]])
         if lived_s >= STEADY_S:
             worker.bad_starts = 0
             worker.phase = Phase.WAITING
