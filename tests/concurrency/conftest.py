@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.behaviour.conftest import Served, Workers
+from tests.behaviour.conftest import INTERFACES, Served, Workers
 from tests.behaviour.conftest import workers as workers  # a fixture
 from tests.conftest import Gateway, eventually, read_all, read_until
 
@@ -73,9 +73,9 @@ class Fleet(Served):
     def until_children(self, holds: Callable[[int], bool], what: str) -> None:
         eventually(lambda: holds(len(self.children())), f"{what} (there are {len(self.children())})", 20)
 
-    def until_ready(self, count: int) -> None:
+    def until_ready(self, count: int, least: int = 4) -> None:
         """So many children run, and each has got as far as to its sockets."""
-        eventually(lambda: [watched(pid) >= 4 for pid in self.children()] == [True] * count, f"{count} children", 20)
+        eventually(lambda: [watched(pid) >= least for pid in self.children()] == [True] * count, f"{count} children", 20)
 
     def connections(self, pid: int) -> int:
         """Clients' connections that a process has."""
@@ -164,8 +164,8 @@ def fleet(gateway: Any, workers: Workers, tmp_path: Path) -> Iterator[Callable[.
     """Makes gateways of the given shape."""
     made: list[Fleet] = []
 
-    def make(server: str, extra: str = "", toml: str = "") -> Fleet:
-        one = Fleet(gateway(toml + workers.routes(extra), server=server), workers.directory, tmp_path)
+    def make(server: str, extra: str = "", toml: str = "", only: tuple[str, ...] = INTERFACES) -> Fleet:
+        one = Fleet(gateway(toml + workers.routes(extra, only), server=server), workers.directory, tmp_path)
         made.append(one)
         return one
 
