@@ -77,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"gateway worker: {error}", file=sys.stderr)
     except ServeError as error:
         # in a log, one line: what is wrong stands before what to do
-        print(f"gateway worker: {error.what}{chr(10) + '  ' if sys.stderr.isatty() else '; '}{error.remedy}", file=sys.stderr)
+        between = "\n  " if sys.stderr.isatty() else "; "
+        print(f"gateway worker: {error.what}{between}{error.remedy}", file=sys.stderr)
         if args.interface == "cgi" and isinstance(error, HostingError):
             print("Status: 503 Service Unavailable\nContent-Type: text/plain\n\nThe application can't be started.")
             return 0
