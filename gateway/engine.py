@@ -1,6 +1,6 @@
 """An engine: one thread's worth of rules. A driver, a site, its services, and how they begin and end.
 
-Promise: engines share nothing but a scoreboard; `stop`, `hurry` and `reopen_logs` may be called from
+Promise: engines share nothing but a scoreboard and the logs; `retire`, `stop` and `hurry` may be called from
 any thread, everything else by the one that runs it.
 Must never know: routes, wire formats, how many engines there are. Next: `site.py`, and `concurrency/`.
 """
@@ -51,7 +51,6 @@ class Engine:
         self._retire = False
         self._stop = False
         self._hurry = False
-        self._reopen = False
         self._stop_by = math.inf
         self._ticked = 0.0
         self._opened = False
@@ -137,20 +136,10 @@ class Engine:
         self._hurry = True
         self.driver.wake()
 
-    def reopen_logs(self) -> None:
-        """After they were renamed."""
-        self._reopen = True
-        self.driver.wake()
-
     # ------------------------------------------------------------------ while it runs
 
     def look(self) -> None:
         """See what others want; to be called whenever the driver has woken up."""
-        if self._reopen:
-            self._reopen = False
-            self.site.error_log.reopen()
-            if self.site.access_log is not None:
-                self.site.access_log.reopen()
         if self.finished or not self.stopping:
             return
         now = self.driver.turn.now = self.driver.clock()

@@ -161,8 +161,8 @@ class House:
             {
                 signal.SIGTERM: self.stop,
                 signal.SIGINT: self.stop,
-                signal.SIGHUP: self.reopen_logs,
-                signal.SIGUSR1: self.reopen_logs,
+                signal.SIGHUP: self._logs_renamed,
+                signal.SIGUSR1: self._logs_renamed,
             }
         )
 
@@ -197,6 +197,9 @@ class House:
 
     def reopen_logs(self) -> None:
         self.error_log.reopen()
+
+    def _logs_renamed(self) -> None:
+        self.reopen_logs()
         self.shape.reopen_logs()
 
     def _close_listeners(self) -> None:

@@ -39,7 +39,6 @@ class Engine(Protocol):
     def retire(self) -> None: ...
     def stop(self) -> None: ...
     def hurry(self) -> None: ...
-    def reopen_logs(self) -> None: ...
 
 
 class House(Protocol):
@@ -72,6 +71,9 @@ class House(Protocol):
     def control(self) -> Driver:
         """A driver for a thread that serves nobody."""
 
+    def reopen_logs(self) -> None:
+        """Open the logs of this process anew, after they were renamed; for all its engines."""
+
     def report(self, level: str, text: str) -> None: ...
     def defect(self, error: BaseException) -> None: ...
 
@@ -94,7 +96,9 @@ class Shape(Protocol):
     def hurry(self, now: float) -> None:
         """End now."""
 
-    def reopen_logs(self) -> None: ...
+    def reopen_logs(self) -> None:
+        """Have the other processes open their logs anew; this one has."""
+
     def close(self) -> None:
         """Let go of what is left."""
 

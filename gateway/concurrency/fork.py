@@ -50,7 +50,7 @@ class Fork(PerConnection):
             slot = self.house.board.slot(place)
             slot.take()
             engine.sit(slot, float("inf"))
-            obey(engine.driver, lifeline, [engine])
+            obey(self.house, engine.driver, lifeline, [engine])
             engine.open()
             self.serve_one(engine, sock, slot)
             deafen()
@@ -66,8 +66,5 @@ class Fork(PerConnection):
             os.kill(pid, signal.SIGKILL if at_once else signal.SIGTERM)
 
     def reopen_logs(self) -> None:
-        super().reopen_logs()
-        self.template.reopen_logs()
-        self.template.look()  # nobody else does
         for pid in self.pids.values():
             os.kill(pid, signal.SIGUSR1)

@@ -69,7 +69,7 @@ class PerConnection:
         self.stop_all(at_once=True)
 
     def reopen_logs(self) -> None:
-        self.refuser.reopen_logs()
+        """Runners are threads, unless told otherwise."""
 
     def close(self) -> None:
         self.refuser.close()

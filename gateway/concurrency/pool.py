@@ -134,7 +134,6 @@ class Pool:
             self.house.defect(error)
             return DEFECT
 
-
     def left(self) -> None:
         """An engine takes no more; where none does, clients are to go elsewhere. From any thread."""
         with self.lock:
@@ -159,7 +158,7 @@ def fork() -> int:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def obey(driver: Driver, lifeline: int, engines: Sequence[Engine]) -> None:
+def obey(house: House, driver: Driver, lifeline: int, engines: Sequence[Engine]) -> None:
     """Have the parent's signals, and its end, reach the engines; in the main thread."""
     told: list[str] = []
 
@@ -175,12 +174,8 @@ def obey(driver: Driver, lifeline: int, engines: Sequence[Engine]) -> None:
         driver.poller.forget(lifeline)
         stop()
 
-    def reopen_logs() -> None:
-        for engine in engines:
-            engine.reopen_logs()
-
     driver.open()
-    driver.call_signals({signal.SIGTERM: stop, signal.SIGUSR1: reopen_logs})
+    driver.call_signals({signal.SIGTERM: stop, signal.SIGUSR1: house.reopen_logs})
     for number in (signal.SIGINT, signal.SIGHUP):  # the terminal's, for all of us: the parent tells what to do
         signal.signal(number, signal.SIG_IGN)
     driver.poller.watch(lifeline, READABLE, parent_gone)
@@ -195,7 +190,7 @@ def deafen() -> None:
 def run_engine(pool: Pool, number: int, requests: float, make_seat: Callable[..., Seat]) -> int:
     """Serve with one engine, in the main thread of a child."""
     engine = pool.house.engine()
-    obey(engine.driver, pool.lifeline, [engine])
+    obey(pool.house, engine.driver, pool.lifeline, [engine])
     run_seated(pool, engine, number, requests, make_seat)
     return 0
 

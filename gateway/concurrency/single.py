@@ -46,7 +46,7 @@ class Single:
         self.engine.hurry()
 
     def reopen_logs(self) -> None:
-        self.engine.reopen_logs()
+        """There is no other process."""
 
     def close(self) -> None:
         self.engine.close()

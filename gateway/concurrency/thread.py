@@ -79,14 +79,6 @@ class Thread(PerConnection):
             else:
                 engine.stop()
 
-    def reopen_logs(self) -> None:
-        super().reopen_logs()
-        for engine in self.free:
-            engine.reopen_logs()
-            engine.look()  # nobody else does
-        for engine, _ in self.running.values():
-            engine.reopen_logs()
-
     def close(self) -> None:
         super().close()
         for engine in self.free:

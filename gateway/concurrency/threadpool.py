@@ -45,7 +45,7 @@ class Threadpool(Pool):
         threads = [
             threading.Thread(target=work, args=pair, name=f"engine-{pair[1]}") for pair in zip(engines, slots, strict=True)
         ]
-        obey(control, self.lifeline, engines)
+        obey(house, control, self.lifeline, engines)
         for thread in threads:
             thread.start()
 

@@ -278,7 +278,7 @@ class AccessLog:
         self._failing = False
 
     def copy(self) -> AccessLog:
-        """The same log for another engine: each has its own lines, and writes them whole."""
+        """The same log for another engine, which has its own lines, and writes them whole; reopened with this one."""
         copy = AccessLog(None, self._format, self._report)
         if self._file is not None:
             copy._file = self._file.copy()

@@ -19,7 +19,7 @@ class LogFile:
     Raises OSError if a file cannot be opened for appending; it is made with mode 0640.
     """
 
-    __slots__ = ("_fd", "_torn", "lost_lines", "target")
+    __slots__ = ("_fd", "_mine", "_torn", "lost_lines", "target")
 
     def __init__(self, target: str, standard_fd: int) -> None:
         self.target = target
@@ -27,6 +27,8 @@ class LogFile:
         """Lines that could not be written (the disk is full) since the last one that could."""
         self._torn = False
         self._fd = -1
+        self._mine = target not in ("-", "syslog")
+        """Whether we have opened it."""
         if target == "-":
             self._fd = standard_fd
         elif target == "syslog":
@@ -39,12 +41,13 @@ class LogFile:
         return self.target == "syslog"
 
     def copy(self) -> LogFile:
-        """The same file for another writer, who may not be allowed to open it."""
+        """The same file for another writer of this process, for as long as this one is open: reopened with it."""
         copy = LogFile.__new__(LogFile)
         copy.target = self.target
         copy.lost_lines = 0
         copy._torn = False
-        copy._fd = self._fd if self.target in ("-", "syslog") else os.dup(self._fd)
+        copy._mine = False
+        copy._fd = self._fd
         return copy
 
     def write(self, lines: list[bytes], level: str = "info") -> OSError | None:
@@ -72,24 +75,24 @@ class LogFile:
 
     def reopen(self) -> OSError | None:
         """Open the file anew, after it was renamed; if that fails, the old one stays in use."""
-        if self.target in ("-", "syslog"):
+        if not self._mine:
             return None
         try:
             fd = _open(self.target)
         except OSError as error:
             return error
-        os.dup2(fd, self._fd, inheritable=False)  # the same number: another thread may be about to write
+        os.dup2(fd, self._fd, inheritable=False)  # the same number: copies have it, and may be about to write
         os.close(fd)
         self._torn = False
         return None
 
     def give_to(self, uid: int, gid: int) -> None:
         """Make a file that of a user, who will have to open it again."""
-        if self.target not in ("-", "syslog"):
+        if self._mine:
             os.fchown(self._fd, uid, gid)
 
     def close(self) -> None:
-        if self.target not in ("-", "syslog") and self._fd >= 0:
+        if self._mine and self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
