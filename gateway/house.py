@@ -26,7 +26,7 @@ from gateway.errors import ServeError
 from gateway.models import Hosting
 from gateway.observe.error_log import ErrorLog
 from gateway.processes.launch import Start
-from gateway.processes.listen_socket import Place, close_listener, explain_bind, make_listener
+from gateway.processes.listen_socket import Place, explain_bind, make_listener, path_of, remove_stale
 from gateway.processes.reap import Reaper
 from gateway.processes.scoreboard import Scoreboard
 
@@ -53,6 +53,8 @@ class House:
         self.driver = self._driver(self.turn, self.reaper, loop and stays(hosting))
         self.sockets: list[socket.socket] = []
         self.names: list[str] = []
+        self._paths: list[str] = []
+        """Of those that were closed."""
         self.listen = listen
         self.board: Scoreboard
         self.shape: Shape
@@ -204,7 +206,8 @@ class House:
 
     def _close_listeners(self) -> None:
         for sock in self.sockets:
-            close_listener(sock)
+            self._paths.append(path_of(sock))
+            sock.close()
         self.sockets.clear()
 
     def close(self) -> None:
@@ -215,6 +218,8 @@ class House:
         self.driver.settle()
         self.driver.close()
         self.reaper.kill_all()
+        for path in self._paths:  # only now no child of ours listens there
+            remove_stale(path)
         self.error_log.close()
         for descriptor in self._lifeline:
             os.close(descriptor)

@@ -205,12 +205,19 @@ def run_seated(pool: Pool, engine: Engine, number: int, requests: float, make_se
 
     def over() -> bool:
         engine.look()
+        leave()
+        return engine.finished
+
+    def leave() -> None:
         if engine.stopping and seat.acceptors:
             seat.leave()
             pool.left()
-        return engine.finished
 
-    engine.driver.ticks.append(lambda now, wall: seat.tick(now))
+    def tick(now: float, wall: float) -> None:
+        seat.tick(now)
+        leave()  # an application may keep us from looking for as long as it runs
+
+    engine.driver.ticks.append(tick)
     engine.driver.run(over)
     deafen()
     engine.close()
