@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.behaviour.conftest import MODELS
+from tests.behaviour.conftest import MODELS, Workers
 from tests.concurrency.conftest import HELLO, Fleet, descriptors
 from tests.conftest import eventually, read_until
 
@@ -55,14 +55,20 @@ def test_no_descriptor_is_left_of_500_connections(fleet: Any, model: str) -> Non
                 if number % 5:
                     sock.recv(65536)
 
-    clients(20)
+    def rush(count: int) -> None:
+        threads = [threading.Thread(target=clients, args=(count,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    rush(20)
     before = settled(one)
-    threads = [threading.Thread(target=clients, args=(125,)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert settled(one) == before
+    rush(125)
+    after = settled(one)
+    assert after.keys() == before.keys()
+    few = 8 if model != "thread" else 40  # what is kept for the next connection: an engine of a thread has an epoll
+    assert all(after[pid] <= before[pid] + few for pid in before), (before, after)
 
 
 def ready(one: Fleet, model: str) -> None:
@@ -190,9 +196,19 @@ needs_root = pytest.mark.skipif(
 )
 
 
+@pytest.fixture
+def reached_by_all(workers: Workers) -> None:
+    """The test's own directories are root's; their parents let others through."""
+    for path in (workers.directory, *workers.directory.parents):
+        if path.stat().st_uid == os.geteuid() and path.stat().st_mode & 0o777 == 0o700:
+            path.chmod(0o711)
+    for path in workers.directory.glob("*.sock"):
+        path.chmod(0o666)
+
+
 @needs_root
 @pytest.mark.parametrize("model", MODELS)
-def test_everybody_is_the_user_of_the_config(fleet: Any, model: str) -> None:
+def test_everybody_is_the_user_of_the_config(fleet: Any, reached_by_all: None, model: str) -> None:
     one: Fleet = fleet(FIXED[model] + '\nuser = "www-data"')
     uid = pwd.getpwnam("www-data").pw_uid
     one.hold(2 if model != "single" else 1)
@@ -201,12 +217,13 @@ def test_everybody_is_the_user_of_the_config(fleet: Any, model: str) -> None:
     for name in ("access.log", "error.log"):
         assert (one.gateway.directory / name).stat().st_uid == uid
     if model in ("prefork", "threadpool", "event"):
+        eventually(lambda: len(one.gateway.access_log()) == 2, "both lines")
         for pid in one.children():
             os.kill(pid, signal.SIGKILL)
         one.gateway.wait_for_log("was ended by SIGKILL")
         assert one.hello()  # those that take their place may write the logs, too
         one.gateway.stop()
-        assert len(one.gateway.access_log()) >= 2
+        assert len(one.gateway.access_log()) == 3
 
 
 def holds_nothing(name: str) -> Callable[[], bool]:

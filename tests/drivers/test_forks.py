@@ -135,10 +135,12 @@ def test_a_child_has_none_of_our_handlers(kit: Kit) -> None:
     came: list[int] = []
     kit.driver.call_signals({signal.SIGUSR1: lambda: came.append(1)})
     pids: list[int] = []
+    reader, writer = os.pipe()
 
     def run(streams: Any) -> None:
         pid = fork()
         if not pid:
+            os.write(writer, b".")  # what came before, the interpreter itself would drop
             while True:
                 signal.pause()
         pids.append(pid)
@@ -146,6 +148,9 @@ def test_a_child_has_none_of_our_handlers(kit: Kit) -> None:
 
     kit.work(run)
     kit.until(lambda: pids)
+    os.read(reader, 1)
+    os.close(reader)
+    os.close(writer)
     os.kill(pids[0], signal.SIGUSR1)
     assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == -signal.SIGUSR1
     kit.other_turns()

@@ -221,5 +221,11 @@ def test_a_killed_worker_is_replaced(gateway: Any, site: Path) -> None:
     pid = int(get(one, "/pid.php").text)
     os.kill(pid, signal.SIGKILL)
     one.wait_for_log("was ended by SIGKILL")
-    eventually(lambda: get(one, "/pid.php").status_code == 200)
-    assert int(get(one, "/pid.php").text) != pid
+    answers: list[requests.Response] = []
+
+    def answered() -> bool:
+        answers.append(get(one, "/pid.php"))
+        return answers[-1].status_code == 200
+
+    eventually(answered)
+    assert int(answers[-1].text) != pid
