@@ -8,6 +8,8 @@ Must never know: what is served. Next: `driver.py`, under which it listens.
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import select
 import socket
 from collections.abc import Callable
@@ -26,6 +28,17 @@ _THEIRS: Final = (
     errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH,
 )  # fmt: skip
 """It is over with the connection that was next, not with us (accept(2))."""
+
+
+def moved(sock: socket.socket) -> socket.socket:
+    """The socket above 0, 1 and 2, which a program that we host may have closed: what it prints must go nowhere."""
+    number = sock.detach()
+    above = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, number)
+    if null > 2:
+        os.close(null)
+    return socket.socket(fileno=above)
 
 
 class Acceptor:
@@ -112,6 +125,8 @@ class Acceptor:
                     continue
                 self._stall(error)
                 return
+            if sock.fileno() <= 2:
+                sock = moved(sock)
             try:
                 self.taker(sock)
             except Exception as error:

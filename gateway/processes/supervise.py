@@ -117,7 +117,7 @@ class Supervisor:
     def down(self, now: float) -> str:
         """Why nobody will answer a request that comes now; "" where somebody will.
 
-        That is so while each place has had a bad start, and none of those that run now is past the
+        That is so while each place has had a bad start (one that a signal ended counts from the second in a row), and none of those that run now is past the
         time within which a bad one dies.
         """
         for worker in self.workers:
@@ -206,8 +206,8 @@ class Supervisor:
             parts.append(f"last line of its stderr: {worker.last_line}")
         if code == self._refused:
             worker.broken = "; ".join(["its worker can't start", *parts[1:]])
-        elif code == 0 or lived_s >= STEADY_S:
-            worker.broken = ""
+        elif code == 0 or lived_s >= STEADY_S or (code < 0 and not worker.bad_starts):
+            worker.broken = ""  # a signal may have come from anybody, once
         else:
             worker.broken = "; ".join(["its worker dies at once", *parts[1:]])
         if lived_s >= STEADY_S:

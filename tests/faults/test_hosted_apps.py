@@ -61,6 +61,15 @@ def ask(one: Any, path: str, method: str = "GET") -> requests.Response:
     return requests.request(method, one.url + path, timeout=20)
 
 
+def is_cut(one: Any, path: str) -> None:
+    """The client learns that it did not get all: the connection ends too soon, or there is time to answer otherwise."""
+    try:
+        response = ask(one, path)
+    except requests.RequestException:
+        return
+    assert response.status_code in (500, 502)
+
+
 def all_is_well(one: Any) -> None:
     """Both applications answer, each its own."""
     assert ask(one, "/good/").text == "the root"
@@ -125,8 +134,7 @@ def test_what_is_no_response(one: Any, page: str) -> None:
 
 @pytest.mark.parametrize("page", ["short", "midway"])
 def test_a_response_that_does_not_end(one: Any, page: str) -> None:
-    with pytest.raises(requests.RequestException):
-        ask(one, f"/faulty/{page}")
+    is_cut(one, f"/faulty/{page}")
     if page == "midway":
         one.wait_for_log("LookupError: raised midway")
     all_is_well(one)
@@ -225,8 +233,7 @@ def test_what_is_no_response_of_asgi(asgi: Any, page: str) -> None:
 
 @pytest.mark.parametrize("page", ["short", "midway"])
 def test_a_response_of_asgi_that_does_not_end(asgi: Any, page: str) -> None:
-    with pytest.raises(requests.RequestException):
-        ask(asgi, f"/faulty/{page}")
+    is_cut(asgi, f"/faulty/{page}")
     assert ask(asgi, "/faulty/").text == "whole"
 
 

@@ -95,6 +95,16 @@ def test_it_is_down_while_every_start_is_a_bad_one() -> None:
     assert started
 
 
+def test_one_signal_does_not_make_it_down_and_two_in_a_row_do() -> None:
+    """Somebody may have killed a worker that was young; the requests that come wait at its socket."""
+    talk = Talk()
+    talk.exits(talk.starts(), -9, after=0.1)
+    assert talk.supervisor.down(talk.now) == ""
+    talk.waits_until_deadline()
+    talk.exits(talk.starts(), -9, after=0.1)
+    assert talk.supervisor.down(talk.now) == "its worker dies at once"
+
+
 def test_who_ends_on_purpose_is_not_down_however_soon() -> None:
     talk = Talk()
     talk.exits(talk.starts(), 0, after=0.1)
