@@ -256,6 +256,11 @@ class ScriptResponseReader:
             self._content(octets, events)
         return events
 
+    @property
+    def whole(self) -> bool:
+        """Whether the response is known to be complete, though the output has not ended."""
+        return self._head is None and self._chunks is None and (self._done or self._rest == 0)
+
     def receive_eof(self) -> list[ScriptEvent]:
         """The output has ended. Raises RemoteProtocolError if the response is not complete."""
         if self._head is not None:

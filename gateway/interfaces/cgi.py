@@ -219,6 +219,10 @@ class Script:
         """Nobody wants the answer: end the script and all that it started."""
         exchange, self.exchange = self.exchange, None
         self.read(True)
+        if client_left and self.reader.whole:  # it has got all: the script may tidy up
+            self.content_end()
+            self.interface.dying.setdefault(self, self.interface.site.turn.now + AFTER_S)
+            return
         if not client_left or self.interface.route.on_disconnect != "continue":
             self.end()
             return
@@ -304,8 +308,8 @@ class Script:
         self.end()
 
     def release_streams(self) -> None:
-        """Nobody reads its output any longer."""
-        for end in (self.stdin, self.stdout, self.stderr):
+        """Nobody reads its output any longer; what it tells the log is read to its end, unless that may never come."""
+        for end in (self.stdin, self.stdout, self.stderr if self.unwanted else None):
             if end is not None and end.wire is not None:
                 end.close(Close.ABORT)
 

@@ -48,6 +48,8 @@ def site(gateway: Any, directories: Any) -> Any:
            "echo went\n")  # fmt: skip
     script(bin, "after.sh", SH + PLAIN + "echo $$ > $HTTP_X_DIR/pid\nwhile ! [ -e $HTTP_X_DIR/go ]; do sleep 0.02; "
            "done\ntouch $HTTP_X_DIR/finished\n")  # fmt: skip
+    script(bin, "tidy.sh", SH + "printf 'Content-Type: text/plain\\nContent-Length: 4\\n\\nwell'\n"
+           "while ! [ -e $HTTP_X_DIR/go ]; do sleep 0.02; done\necho tidied >&2\ntouch $HTTP_X_DIR/finished\n")  # fmt: skip
     script(bin, "crlf.sh", "#!/bin/sh\r\necho\r\n")
     script(bin, "nointerpreter", "#!/no/such/program\n")
     script(bin, "noexec", "no program at all\n")
@@ -201,6 +203,16 @@ def test_a_script_may_finish_without_its_client(site: Any, tmp_path: Path) -> No
         eventually((tmp_path / "pid").exists)
     (tmp_path / "go").touch()
     eventually((tmp_path / "finished").exists)
+
+
+def test_a_client_that_leaves_with_its_whole_response_lets_the_script_tidy_up(site: Any, tmp_path: Path) -> None:
+    with site.socket() as sock:
+        sock.sendall(f"GET /few/tidy.sh HTTP/1.1\r\nHost: x\r\nX-Dir: {tmp_path}\r\n\r\n".encode())
+        read_until(sock, b"well")
+    assert get(site, "/plain/env.sh").ok  # the gateway has seen the end of the connection before
+    (tmp_path / "go").touch()
+    eventually((tmp_path / "finished").exists)
+    site.wait_for_log("stderr: tidied")
 
 
 def test_a_grandchild_that_holds_stdout_does_not_hold_the_response(site: Any, tmp_path: Path) -> None:

@@ -70,6 +70,18 @@ def cuts(octets: bytes, places: list[int]) -> list[bytes]:
     return [octets[a:b] for a, b in itertools.pairwise(marks)]
 
 
+def test_a_response_may_be_whole_before_the_output_ends() -> None:
+    reader = ScriptResponseReader()
+    reader.receive(b"Content-Type: text/plain\nContent-Length: 5\n\nhell")
+    assert not reader.whole
+    reader.receive(b"o")
+    assert reader.whole
+    for output, whole in ((b"Status: 204\n\n", True), (b"Content-Type: text/plain\n\nhello", False), (b"Status: 2", False)):
+        reader = ScriptResponseReader()
+        reader.receive(output)
+        assert reader.whole is whole
+
+
 def test_a_document() -> None:
     assert read(b"Content-Type: text/plain\n\nhello") == [
         Response(200, [(b"Content-Type", b"text/plain")], derived={}), Content(b"hello"), END,
@@ -421,6 +433,7 @@ def outcome(pieces: list[bytes], nph: bool, method: bytes) -> object:
             events += reader.receive(piece)
         events += reader.receive_eof()
     except RemoteProtocolError as error:
+        assert not reader.whole
         head = [event for event in events if not isinstance(event, Content)]
         return head, (error.detail if not head else "")
     return joined(events), reader.overrun
