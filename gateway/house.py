@@ -26,7 +26,7 @@ from gateway.errors import ServeError
 from gateway.models import Hosting
 from gateway.observe.error_log import ErrorLog
 from gateway.processes.launch import Start
-from gateway.processes.listen_socket import Place, explain_bind, make_listener, path_of, remove_stale
+from gateway.processes.listen_socket import Place, explain_bind, make_listener, remove_stale
 from gateway.processes.reap import Reaper
 from gateway.processes.scoreboard import Scoreboard
 
@@ -54,7 +54,7 @@ class House:
         self.sockets: list[socket.socket] = []
         self.names: list[str] = []
         self._paths: list[str] = []
-        """Of those that were closed."""
+        """Of the unix sockets that we have made."""
         self.listen = listen
         self.board: Scoreboard
         self.shape: Shape
@@ -132,6 +132,8 @@ class House:
                 except OSError as error:
                     raise ServeError(*explain_bind(error, place)) from None
                 self.sockets.append(sock)
+                if not isinstance(place, int) and place.path:
+                    self._paths.append(place.path)
                 self.names.append(name)
             self.prepare()
             self.driver.open()
@@ -206,7 +208,6 @@ class House:
 
     def _close_listeners(self) -> None:
         for sock in self.sockets:
-            self._paths.append(path_of(sock))
             sock.close()
         self.sockets.clear()
 

@@ -65,14 +65,9 @@ def make_listener(place: Place, *, mode: int = 0o660, backlog: int = BACKLOG) ->
     return listener, str(Address(bound[0], bound[1]))
 
 
-def path_of(listener: socket.socket) -> str:
-    """Of a unix socket; "" for others."""
-    return listener.getsockname() if listener.family == socket.AF_UNIX else ""
-
-
 def close_listener(listener: socket.socket) -> None:
     """Close it, and remove the file of a unix socket unless somebody else still listens at it."""
-    path = path_of(listener)
+    path = listener.getsockname() if listener.family == socket.AF_UNIX else ""
     listener.close()
     remove_stale(path)
 

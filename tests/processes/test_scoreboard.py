@@ -231,7 +231,9 @@ ROUNDS = 300
 def hammer(board: Scoreboard, slot: Slot, tokens: tuple[int, int], granted: list[int]) -> None:
     """Run things; each that may takes a token out of a pipe that has LIMIT of them, and is wrong to find none."""
     taken, given_back = tokens
-    for _ in range(ROUNDS):
+    rounds = 0
+    while rounds < ROUNDS or not granted:
+        rounds += 1
         if slot.may_run(1, LIMIT):
             os.read(taken, 1)  # raises BlockingIOError where more run than may
             granted.append(1)
