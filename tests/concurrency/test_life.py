@@ -38,7 +38,11 @@ def settled(one: Fleet) -> dict[int, int]:
     return found[-1]
 
 
-FIXED = MODELS | {"prefork": 'concurrency = "prefork"\nchildren = { max = 2 }\nprocesses = 2'}
+FIXED = MODELS | {
+    "prefork": 'concurrency = "prefork"\nchildren = { max = 2 }\nprocesses = 2',
+    "threadpool": MODELS["threadpool"] + "\nchildren = { max = 1 }",
+}
+"""Pools that do not grow."""
 
 
 @pytest.mark.parametrize("model", MODELS)
