@@ -7,7 +7,10 @@ COMPILED := $(VENV)/compiled
 SOURCES := $(shell find gateway protocols sample_apps -type f -not -name "*.pyc")
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-# What is compiled has to behave as its source does.
+# More than there are cores: they wait a lot.
+PYTEST := $(BIN)/pytest -n 3 --dist loadscope
+
+# What is compiled has to behave as its source does; who runs it, a loop or threads, was tested before.
 TESTS_OF_COMPILED := $(addprefix tests/,behaviour crosstalk drivers faults peers protocols rules samples)
 
 .PHONY: help demo test lint bench peers peers-of-bench clean
@@ -64,9 +67,9 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy --strict sample_apps/cgi-bin/*.py
 
 test: peers lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(PYTEST)
 	@$(MAKE) --no-print-directory $(COMPILED)/.made
-	$(BIN)/pytest -n 2 --dist loadfile -o pythonpath="$(COMPILED) ." $(TESTS_OF_COMPILED)
+	MODELS="event threadpool" $(PYTEST) -o pythonpath="$(COMPILED) ." $(TESTS_OF_COMPILED)
 
 bench: peers-of-bench $(VENV)/.installed-bench $(COMPILED)/.made
 	@PYTHONPATH=$(COMPILED):. $(BIN)/python -P -m benchmarks $(BENCH)

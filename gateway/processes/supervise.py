@@ -117,8 +117,8 @@ class Supervisor:
     def down(self, now: float) -> str:
         """Why nobody will answer a request that comes now; "" where somebody will.
 
-        That is so while each place has had a bad start (one that a signal ended counts from the second in a row), and none of those that run now is past the
-        time within which a bad one dies.
+        That is so while each place has had a bad start, and none of those that run now is past the time within which a
+        bad one dies. (One that a signal ended is bad from the second in a row.)
         """
         for worker in self.workers:
             if not worker.broken or (worker.phase is Phase.RUNNING and now - worker.since >= STEADY_S):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -80,6 +81,8 @@ MODELS = {
     "event-1": 'concurrency = "event"\nprocesses = 1',
 }
 """`event` has two shapes: several processes, or the one that was started."""
+CHOSEN = os.environ.get("MODELS", " ".join(MODELS)).split()
+"""Those that tests are run with."""
 
 
 @pytest.fixture(scope="module", params=["httptools", "h11"])
@@ -87,7 +90,7 @@ def tokeniser(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=CHOSEN)
 def model(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
