@@ -7,10 +7,9 @@ Must never know: what the descriptors are. Next: `wires.py`, whose wires it wake
 
 from __future__ import annotations
 
-import asyncio
 import select
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 READABLE: Final = select.EPOLLIN
 WRITABLE: Final = select.EPOLLOUT
@@ -24,8 +23,9 @@ ONE_OF_US: Final = select.EPOLLEXCLUSIVE
 class Poller:
     """Descriptors and who is to be woken, with the events that came."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        self._loop = loop
+    def __init__(self, loop: Any = None) -> None:
+        """`loop`: the event loop (of asyncio or uvloop) that goes round; None where `wait` is called instead."""
+        self._loop = loop  # Any: the two do not return the same from what is called here
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self._fresh: set[int] = set()
