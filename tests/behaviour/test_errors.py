@@ -117,7 +117,7 @@ def strict(gateway: Any, workers: Any) -> Any:
     """Short patience, small limits."""
     from tests.behaviour.conftest import Served
 
-    extra = 'timeouts = { response = "300ms", read = "300ms", total = "5s" }\nlimits = { content = "1KiB" }'
+    extra = 'timeouts = { response = "1s", read = "300ms", total = "5s" }\nlimits = { content = "1KiB" }'
     return Served(
         gateway(
             workers.routes(extra) + '[[routes]]\npath = "/none"\ninterface = "fastcgi"\n'
