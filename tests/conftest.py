@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -173,10 +173,18 @@ def gateway(directories: Callable[[str], Path]) -> Iterator[Factory]:
         return one
 
     yield make
-    for one in made:
+    with ExitStack() as last:
+        for one in made:
+            last.callback(end, one)  # whatever becomes of the others
+
+
+def end(one: Gateway) -> None:
+    try:
         children = one.descendants() if one.process.poll() is None else []
         assert one.stop() in (0, -signal.SIGKILL), one.error_log()
         if not one.allow_defects:
             assert "defect:" not in one.error_log(), one.error_log()
         for pid in children:
             eventually(lambda pid=pid: not Path(f"/proc/{pid}").exists(), f"the end of child {pid}")
+    finally:
+        one.process.kill()
