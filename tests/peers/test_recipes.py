@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import xmlrpc.client
+from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ import requests
 
 import sample_apps
 from tests.conftest import eventually, needs
+from tests.peers.web_servers import HOST, Apache, Lighttpd, Mount, Nginx, WebServer, Worker
+from tests.permissions import public_directory
 
 RECIPES = Path(__file__).resolve().parents[2] / "docs" / "recipes.md"
 PHP = """<?php header("Content-Type: application/json");
@@ -28,10 +31,10 @@ LAYER NAME "p" TYPE POINT STATUS DEFAULT FEATURE POINTS 0 0 END END CLASS STYLE 
 """
 
 
-def recipe(heading: str, **replaced: object) -> str:
-    """The TOML under a heading, with other texts in place of some; each of these has to be there."""
+def recipe(heading: str, language: str = "toml", **replaced: object) -> str:
+    """The text in a language under a heading, with other texts in place of some; each of these has to be there."""
     section = RECIPES.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    text = "\n".join(re.findall(r"```toml\n(.*?)```", section, re.DOTALL))
+    text = "\n".join(re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL))
     for old, new in replaced.items():
         assert old in text
         text = text.replace(old, str(new))
@@ -159,6 +162,33 @@ def test_mapserver(gateway: Any, srv: Path) -> None:
         assert response.headers["Content-Type"] == "image/png"
         assert response.content.startswith(b"\x89PNG")
     stop_at_once(one)
+
+
+class NginxRecipe(Nginx):
+    def config(self, mounts: Sequence[Mount], more: str) -> str:
+        http = super().config((), "").partition("server {")[0]
+        return http + more.replace("listen 8080", f"listen {HOST}:{self.port}") + "}"
+
+
+@pytest.mark.parametrize(
+    ("language", "server"), [("nginx", NginxRecipe), ("lighttpd", Lighttpd), ("apache", Apache)]
+)
+def test_behind_web_servers(language: str, server: type[WebServer], tmp_path: Path) -> None:
+    heading = "A Python application behind nginx, lighttpd or Apache httpd"
+    with public_directory() as directory:  # the web servers' users have to reach it
+        sock = f"{directory}/shop.sock"
+        recipe(heading, "sh", **{"unix:/run/shop.sock shop.wsgi:application": ""})
+        text = recipe(heading, language, **{"/run/shop.sock": sock})
+        text = text.replace("include fastcgi_params", "include /etc/nginx/fastcgi_params")
+        worker = Worker(tmp_path / "log", f"unix:{sock}", ["--bind", f"unix:{sock}", "plain:application"]).wait()
+        one = server(directory / "server", (), text)
+        try:
+            told = requests.get(f"{one.url}/shop/environ/x%20y?q", timeout=20).json()
+            assert (told["SCRIPT_NAME"], told["PATH_INFO"], told["QUERY_STRING"]) == ("/shop", "/environ/x y", "q")
+            assert requests.post(f"{one.url}/shop/echo", data=b"content", timeout=20).content == b"content"
+        finally:
+            one.stop()
+            worker.stop()
 
 
 def test_every_recipe_is_tested() -> None:
