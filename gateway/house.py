@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import signal
 import socket
@@ -19,7 +20,6 @@ from typing import NoReturn
 from gateway.concurrency import Shape, places, shape, stays
 from gateway.drivers.blocking import BlockingDriver
 from gateway.drivers.driver import Driver
-from gateway.drivers.event import EventDriver
 from gateway.ends import End, Turn
 from gateway.engine import Engine
 from gateway.errors import ServeError
@@ -49,8 +49,9 @@ class House:
             ) from None
         self.turn = Turn()
         self.reaper = Reaper()
-        loop = self.loops or hosting.concurrency == "event"
-        self.driver = self._driver(self.turn, self.reaper, loop and stays(hosting))
+        if self.has_loop:
+            importlib.import_module("gateway.drivers.event")  # once, before anybody forks
+        self.driver = self._driver(self.turn, self.reaper, self.has_loop and stays(hosting))
         self.sockets: list[socket.socket] = []
         self.names: list[str] = []
         self._paths: list[str] = []
@@ -61,8 +62,15 @@ class House:
         self.stop_by = 0.0
         self._lifeline = os.pipe()
 
+    @property
+    def has_loop(self) -> bool:
+        """Whether its engines have an event loop."""
+        return self.loops or self.hosting.concurrency == "event"
+
     def _driver(self, turn: Turn, reaper: Reaper, loop: bool) -> Driver:
         if loop:
+            from gateway.drivers.event import EventDriver  # with asyncio, for which a CGI program has no time
+
             return EventDriver(None, turn, Start, reaper, self._crashed, threads=self.hosting.threads)
         return BlockingDriver(turn, Start, reaper, self._crashed)
 
@@ -74,7 +82,7 @@ class House:
 
     def engine(self) -> Engine:
         reaper = Reaper()
-        driver = self._driver(Turn(), reaper, self.loops or self.hosting.concurrency == "event")
+        driver = self._driver(Turn(), reaper, self.has_loop)
         return self.build(driver, reaper, self.error_log)
 
     def own_engine(self) -> Engine:
