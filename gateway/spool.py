@@ -6,6 +6,7 @@ Must never know: where the content comes from or goes. Next: `exchange.py`.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from typing import IO, Final
 
@@ -14,7 +15,7 @@ PIECE_BYTES: Final = 64 * 1024
 
 
 class Spool:
-    """Written first, then read from the start as often as needed."""
+    """Written at its end, and read from the start as often as needed."""
 
     __slots__ = ("length", "memory_bytes", "_file", "_pieces", "_position")
 
@@ -27,6 +28,7 @@ class Spool:
 
     def write(self, octets: bytes) -> None:
         """Append; raises OSError if the disk is full."""
+        at = self.length
         self.length += len(octets)
         if self._file is None:
             if self.length <= self.memory_bytes:
@@ -35,9 +37,12 @@ class Spool:
             self._file = tempfile.TemporaryFile(prefix="gateway-", buffering=0)  # noqa: SIM115
             octets = b"".join([*self._pieces, octets])
             self._pieces.clear()
+            at = 0
+        descriptor = self._file.fileno()
         view = memoryview(octets)
         while view:
-            written = self._file.write(view)
+            written = os.pwrite(descriptor, view, at)
+            at += written
             view = view[written:]
 
     @property
@@ -58,8 +63,7 @@ class Spool:
             whole = self.whole or b""
             piece = whole[self._position : self._position + PIECE_BYTES]
         else:
-            self._file.seek(self._position)
-            piece = self._file.read(PIECE_BYTES)
+            piece = os.pread(self._file.fileno(), PIECE_BYTES, self._position)
         self._position += len(piece)
         return piece
 
