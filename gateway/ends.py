@@ -5,7 +5,7 @@ know a rule; they meet in `End`, `Turn` and the orders. The clock is always an a
 Must never know: sockets, HTTP, processes. Next: `drivers/event.py` below, `exchange.py` above.
 
 The contract of a driver
-- It calls `received`, `received_eof`, `unsent`, `connected`, `lost`, `expired`, `resume`; after each
+- It calls `received`, `received_eof`, `unsent`, `connected`, `lost`, `expired`, `resume`, `gathered`; after each
   such call it settles the turn: it performs `turn.orders`, and for every end in `turn.ends` writes
   `end.outgoing()` and obeys `wants_data` and `closing`, until both lists are empty.
 - It never enters an end while that end is being entered, and calls nothing after `lost`.
@@ -132,6 +132,9 @@ class End:
     def resume(self, now: float) -> None:
         """Answer to the order Resume."""
 
+    def gathered(self, now: float) -> None:
+        """Answer to the order Gather."""
+
     def expired(self, now: float) -> None:
         """`deadline` has passed."""
 
@@ -221,6 +224,17 @@ class Resume:
     end: End
 
 
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """Call `end.gathered(now)` once all input that is here now has been dealt with, of other streams, too.
+
+    So what comes from many clients at the same time can go to a worker in one write. Called whatever has become of the
+    stream.
+    """
+
+    end: End
+
+
 class Streams(Protocol):
     """The way from code that may wait, such as an application, back to the rules. The driver's."""
 
@@ -260,7 +274,7 @@ class RunAsync:
     work: AsyncWork
 
 
-Order: TypeAlias = Open | Spawn | Kill | Resume | Run | RunAsync
+Order: TypeAlias = Open | Spawn | Kill | Resume | Gather | Run | RunAsync
 
 
 @dataclass(slots=True)

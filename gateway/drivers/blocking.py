@@ -36,6 +36,7 @@ class BlockingDriver(Driver):
         """How long it sleeps at most where nothing but listening sockets and signals can wake it."""
         self._works: collections.deque[Work] = collections.deque()
         self._working = False
+        self._gathering: list[End] = []
         self._calm = 0
         self._due = 0.0
         """When the next sweep is."""
@@ -58,7 +59,13 @@ class BlockingDriver(Driver):
 
     def _round(self, timeout: float) -> None:
         """Wait for the streams, and deal with what came."""
-        self.poller.wait(timeout)
+        gathering = self._gathering
+        if gathering:
+            self._gathering = []
+            for end in gathering:
+                self.tell(end, end.gathered, self.turn.now)
+            self.settle()
+        self.poller.wait(0.0 if self._gathering else timeout)
         now = monotonic()
         if now >= self._due:
             self._sweep()
@@ -104,6 +111,9 @@ class BlockingDriver(Driver):
             self._working = False
         self.turn.now = monotonic()
         self.settle()
+
+    def _gather(self, end: End) -> None:
+        self._gathering.append(end)
 
     def _run_work(self, work: Work) -> None:
         self._works.append(work)

@@ -24,7 +24,23 @@ from gateway.drivers.forks import end_stray, note_closed, note_open
 from gateway.drivers.poller import READABLE, Poller
 from gateway.drivers.signals import Signals
 from gateway.drivers.wires import DescriptorWire
-from gateway.ends import OPEN, AsyncWork, Close, End, Kill, Open, Order, Resume, Run, RunAsync, SocketName, Spawn, Turn, Work
+from gateway.ends import (  # fmt: skip
+    OPEN,
+    AsyncWork,
+    Close,
+    End,
+    Gather,
+    Kill,
+    Open,
+    Order,
+    Resume,
+    Run,
+    RunAsync,
+    SocketName,
+    Spawn,
+    Turn,
+    Work,
+)
 
 SWEEP_S: Final = 0.25
 """Deadlines are looked at this often: they are coarse on purpose, and cost nothing per request."""
@@ -224,6 +240,8 @@ class Driver:
                     end.resume(self.turn.now)
                 except Exception as error:
                     self.guard(end, error)
+        elif kind is Gather:
+            self._gather(order.end)  # type: ignore[union-attr]
         elif kind is Open:
             self._open(order)  # type: ignore[arg-type]
         elif kind is Spawn:
@@ -274,6 +292,10 @@ class Driver:
 
     def wait(self, ready: Callable[[], bool]) -> None:
         """Return once `ready()` holds; the streams go on meanwhile."""
+        raise NotImplementedError
+
+    def _gather(self, end: End) -> None:
+        """Call `end.gathered` at the end of this round."""
         raise NotImplementedError
 
     def _run_work(self, work: Work) -> None:

@@ -74,6 +74,11 @@ class Recorder(End):
         assert not self.entered
         self.note("resume")
 
+    def gathered(self, now: float) -> None:
+        assert not self.entered
+        self.kit.driver.wake()
+        self.told.append("gathered")
+
     def expired(self, now: float) -> None:
         self.deadline = float("inf")
         self.note("expired")

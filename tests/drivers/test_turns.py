@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.ends import Address, Close, Open, Run, Turn
+from gateway.ends import Address, Close, Gather, Open, Run, Turn
 from tests.drivers.kit import Kit, Recorder, Work, fork
 
 
@@ -266,3 +266,35 @@ def test_what_others_have_too_blocks_again_afterwards(kit: Kit) -> None:
     assert os.get_blocking(ours.fileno())
     ours.close()
     theirs.close()
+
+
+def test_what_is_gathered_comes_after_all_input_of_the_round(kit: Kit) -> None:
+    ends = [kit.accepted() for _ in range(3)]
+    collector = Recorder(kit)  # without a stream
+    told: list[str] = []
+
+    def received(octets: bytes) -> None:
+        if not told:
+            kit.turn.orders.append(Gather(collector))
+        told.append(octets.decode())
+
+    for end, _ in ends:
+        end.on_received = received
+    for _, peer in ends:
+        peer.sendall(b"x")
+    kit.until(lambda: "gathered" in collector.told)
+    assert told == ["x", "x", "x"]
+    kit.other_turns()
+
+
+def test_who_gathers_again_while_gathering_is_called_again(kit: Kit) -> None:
+    class Again(Recorder):
+        def gathered(self, now: float) -> None:
+            super().gathered(now)
+            if len(self.told) < 3:
+                self.turn.orders.append(Gather(self))
+
+    end = Again(kit)
+    kit.order(Gather(end))
+    kit.until(lambda: end.told == ["gathered"] * 3)
+    kit.other_turns()
