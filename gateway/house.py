@@ -27,6 +27,7 @@ from gateway.models import Hosting
 from gateway.observe.error_log import ErrorLog
 from gateway.processes.launch import Start
 from gateway.processes.listen_socket import Place, explain_bind, make_listener, remove_stale
+from gateway.processes.memory import keep_heap
 from gateway.processes.reap import Reaper
 from gateway.processes.scoreboard import Scoreboard
 
@@ -133,6 +134,7 @@ class House:
 
     def run(self, ready: Callable[[list[str]], None] | None) -> None:
         """Serve until told to end. Raises ServeError with a remedy when it cannot start."""
+        keep_heap()
         try:
             for place in self.listen:
                 try:
