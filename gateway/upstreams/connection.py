@@ -41,6 +41,35 @@ class Carried(Protocol):
 Exchanged = TypeVar("Exchanged", bound="Carried")
 
 
+def broken_off(upstream: str, error: OSError | None = None) -> GatewayError:
+    """The error for a worker that went away in the middle."""
+    why = f": {error.strerror}" if error is not None and error.strerror else ""
+    return GatewayError(
+        502, "worker-died", f"{upstream} closed the connection before its response was complete{why}",
+        "see the worker's own log", retry=Retry.IF_IDEMPOTENT,
+    )  # fmt: skip
+
+
+def not_connected(upstream: str, error: OSError | None) -> GatewayError:
+    """The error for a worker to which no connection could be made."""
+    code = (error.errno if error is not None else None) or 0
+    why = (error.strerror if error is not None else None) or str(error or "gave up")
+    return GatewayError(
+        503, "connect-refused", f"cannot connect to {upstream}: {why}",
+        _REMEDIES.get(code, "see whether the worker runs and the address is right"),
+        retry=Retry.SAFE, retry_after_s=5,
+    )  # fmt: skip
+
+
+def too_late(pool: Pool, upstream: str) -> GatewayError:
+    """The error for a worker that did not accept in time."""
+    return GatewayError(
+        504, "connect-timeout", f"{upstream} did not accept a connection in {pool.connect_s:g} s",
+        "see whether the worker is overloaded or its host is down; timeouts.connect bounds it",
+        retry=Retry.SAFE if len(pool.members) > 1 else Retry.NO,  # the same one would be as late again
+    )  # fmt: skip
+
+
 class Connection(End, Generic[Exchanged]):
     """An end towards a worker, kept by a pool."""
 
@@ -112,13 +141,7 @@ class Connection(End, Generic[Exchanged]):
             self.pool.retire(self)
             return
         self.pool.passed_over(self.member)
-        self.fail(
-            GatewayError(
-                504, "connect-timeout", f"{self.upstream} did not accept a connection in {self.pool.connect_s:g} s",
-                "see whether the worker is overloaded or its host is down; timeouts.connect bounds it",
-                retry=Retry.SAFE if len(self.pool.members) > 1 else Retry.NO,  # the same one would be as late again
-            )
-        )  # fmt: skip
+        self.fail(too_late(self.pool, self.upstream))
 
     def received_eof(self, now: float) -> None:
         if self.exchange is None:
@@ -143,25 +166,13 @@ class Connection(End, Generic[Exchanged]):
         if opened:
             exchange.failed(self.broken_off(error))
         else:
-            code = (error.errno if error is not None else None) or 0
-            why = (error.strerror if error is not None else None) or str(error or "gave up")
-            exchange.failed(
-                GatewayError(
-                    503, "connect-refused", f"cannot connect to {self.upstream}: {why}",
-                    _REMEDIES.get(code, "see whether the worker runs and the address is right"),
-                    retry=Retry.SAFE, retry_after_s=5,
-                )
-            )  # fmt: skip
+            exchange.failed(not_connected(self.upstream, error))
 
     # ------------------------------------------------------------------ for the interfaces
 
     def broken_off(self, error: OSError | None = None) -> GatewayError:
         """The error for a worker that went away in the middle."""
-        why = f": {error.strerror}" if error is not None and error.strerror else ""
-        return GatewayError(
-            502, "worker-died", f"{self.upstream} closed the connection before its response was complete{why}",
-            "see the worker's own log", retry=Retry.IF_IDEMPOTENT,
-        )  # fmt: skip
+        return broken_off(self.upstream, error)
 
     def fail(self, error: GatewayError) -> None:
         """End the stream and tell the exchange."""

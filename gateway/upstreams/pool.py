@@ -7,7 +7,8 @@ Must never know: what travels on the connections. Next: `interfaces/fastcgi.py`,
 A connection is *proven* once octets came from it. One that is busy but unproven may sit in the backlog
 of a worker process that serves one connection at a time, and would wait for as long as we keep another
 one at that process. So a pool that `yields` lets go of a connection when an unproven one is older than
-the request that has just ended, and of idle ones when an unproven one has waited for YIELD_S. Where several
+the request that has just ended (unless as many were served at the same time before), and of idle ones when an
+unproven one has waited for YIELD_S. Where several
 engines keep connections to the same workers, a pool also tells the others that it starves, and none of
 them keeps any for a while.
 """
@@ -33,15 +34,26 @@ PAUSE_S: Final = 5.0
 class Member:
     """One address of a target."""
 
-    __slots__ = ("address", "down_until", "idle", "limit", "name", "open", "unproven")
+    __slots__ = (
+        "address", "down_until", "idle", "least_idle", "limit", "multiplexes", "name", "open", "proven", "served",
+        "unproven",
+    )  # fmt: skip
 
     def __init__(self, address: Address, limit: float) -> None:
         self.address = address
         self.name = str(address)
         self.limit = limit
         """How many connections the worker serves at the same time, as far as it is known."""
+        self.multiplexes = False
+        """Whether requests share a connection: then `limit` and `open` count requests."""
         self.idle: list[Connection[Any]] = []
         self.open = 0
+        self.least_idle = 0
+        """Since the last sweep."""
+        self.proven = 0
+        """How many of those that are open have been served."""
+        self.served = 0
+        """The most that were at the same time, as far as we know: so many cannot keep each other waiting."""
         self.unproven: dict[Connection[Any], float] = {}
         """Since when each waits, oldest first."""
         self.down_until = 0.0
@@ -118,16 +130,22 @@ class Pool:
         fresh   not one that was kept, because a kept one has just been found dead
         Raises GatewayError 503 if nobody will answer.
         """
+        return self.take_from(self.choose(), fresh=fresh)
+
+    def choose(self) -> Member:
+        """Whom to ask. Raises GatewayError 503 if nobody will answer."""
         if self.down is not None and (error := self.down(self.turn.now)) is not None:
             raise error
-        members = self.members
-        member = members[0]
-        if len(members) > 1:
-            member = self._choose()
+        return self._choose() if len(self.members) > 1 else self.members[0]
+
+    def take_from(self, member: Member, *, fresh: bool = False) -> Connection[Any] | None:
+        """As `take`, with a member that was chosen."""
         if not fresh:
             idle = member.idle
             if idle:
                 connection = idle.pop()
+                if len(idle) < member.least_idle:
+                    member.least_idle = len(idle)
                 connection.busy = True
                 connection.used += 1
                 connection.since = self.turn.now
@@ -173,9 +191,13 @@ class Pool:
 
     def proved(self, connection: Connection[Any]) -> None:
         """First octets came from it: the worker serves it."""
+        member = connection.member
         connection.proven = True
-        connection.member.unproven.pop(connection, None)
-        connection.member.down_until = 0.0
+        member.unproven.pop(connection, None)
+        member.down_until = 0.0
+        member.proven += 1
+        if member.proven > member.served:
+            member.served = member.proven
 
     def passed_over(self, member: Member) -> None:
         """It takes no connection: others are asked first for a while."""
@@ -186,9 +208,9 @@ class Pool:
         member = connection.member
         connection.busy = False
         connection.wants_data = True
-        keep = keep and connection.closing is OPEN and len(member.idle) < self.keepalive
+        keep = keep and connection.closing is OPEN and self.keepalive > 0 and not member.multiplexes
         if keep and self.yields:
-            if member.unproven:
+            if member.unproven and member.open > member.served:
                 keep = next(iter(member.unproven.values())) >= connection.since
             if keep and self.shared is not None:
                 keep = not self.shared.neighbours.scarce(member.name)
@@ -198,20 +220,22 @@ class Pool:
         else:
             connection.close(Close.FLUSH if connection.closing is OPEN else connection.closing)
         if self.waiting:
-            self._serve_waiting()
+            self.serve_waiting()
 
     def gone(self, connection: Connection[Any], error: OSError | None) -> None:
         """Its stream is lost. The last thing to be called in an input, as `release`."""
         member = connection.member
         member.open -= 1
-        if not connection.proven:
+        if connection.proven:
+            member.proven -= 1
+        else:
             member.unproven.pop(connection, None)
             if error is not None:
                 self.passed_over(member)
         if not connection.busy and connection in member.idle:
             member.idle.remove(connection)
         if self.waiting:
-            self._serve_waiting()
+            self.serve_waiting()
 
     def retire(self, connection: Connection[Any]) -> None:
         """An idle connection is of no use any more."""
@@ -220,14 +244,20 @@ class Pool:
         connection.close(Close.FLUSH)
 
     def tick(self, now: float) -> None:
-        """Called at every sweep: idle connections make way for one that waits."""
+        """Called at every sweep: too many idle connections are closed, and others make way for one that waits."""
         if self.down is not None:
             self._give_up(self.down, now)
+        for member in self.members:
+            for _ in range(min(member.least_idle, len(member.idle)) - self.keepalive):  # not needed for a whole sweep
+                member.idle.pop(0).close(Close.FLUSH)
+            member.least_idle = len(member.idle)
         if not self.yields:
             return
         for member in self.members:
             starves = bool(member.unproven) and now - next(iter(member.unproven.values())) >= YIELD_S
             shared = self.shared
+            if starves:
+                member.served = member.proven
             if starves and shared is not None:
                 shared.neighbours.starves(member.name)
             if member.idle and (starves or (shared is not None and shared.neighbours.scarce(member.name))):
@@ -248,7 +278,8 @@ class Pool:
         while member.idle and member.open > member.limit:
             member.idle.pop().close(Close.FLUSH)
 
-    def _serve_waiting(self) -> None:
+    def serve_waiting(self) -> None:
+        """Somebody has less to do: the next ones in line may be served."""
         while self.waiting and any(m.idle or m.open < m.limit for m in self._able()):
             waiter = self.waiting.popleft()
             waiter.queued_in = None
@@ -263,6 +294,12 @@ class Pool:
         """No idle connection is kept: there may be no request for long."""
         for member in self.members:
             self._drop_idle(member)
+
+    def share(self, member: Member, limit: float) -> None:
+        """Requests share a connection there from now on, at most so many at the same time."""
+        member.multiplexes = True
+        member.limit = limit
+        self._drop_idle(member)
 
     @staticmethod
     def _drop_idle(member: Member) -> None:
