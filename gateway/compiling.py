@@ -43,6 +43,8 @@ COMPILED = (
     "gateway/hosting/wsgi_streams.py",
     "gateway/interfaces/cgi.py",
     "gateway/interfaces/fastcgi.py",
+    "gateway/interfaces/fastcgi_hub.py",
+    "gateway/interfaces/fastcgi_stream.py",
     "gateway/interfaces/http.py",
     "gateway/interfaces/scgi.py",
     "gateway/interfaces/static.py",

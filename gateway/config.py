@@ -129,6 +129,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     queue: int = 128
     on_disconnect: str = "end"
     keepalive: int = 32
+    multiplex: bool | None = None
+    """FastCGI: whether requests share a connection; None: as the worker says."""
     request_buffering: bool = True
     strip_prefix: bool = False
     host: str = "client"
@@ -287,8 +289,6 @@ class _Reader(Tables):
         if interface not in keys.INTERFACES:
             told = keys.NotOneOf(interface, keys.INTERFACES)
             self.wrong("no such interface", f"{where}.interface", interface, str(told), told.nearest)
-        if interface == "fastcgi" and table.get("multiplex") is False:
-            table = {name: value for name, value in table.items() if name != "multiplex"}
         chosen = "interface", interface
         found = self.values(table, keys.ROUTE, where, chosen)
         if found["path"] is None:
@@ -317,7 +317,7 @@ class _Reader(Tables):
             split=os.fsencode(found["split"]) if found["split"] else None,
             **{name: found[name] for name in (
                 "authorization", "indexed_query", "symlinks", "listing", "processes", "queue", "on_disconnect",
-                "keepalive", "request_buffering", "strip_prefix", "host", "websocket", "balance",
+                "keepalive", "multiplex", "request_buffering", "strip_prefix", "host", "websocket", "balance",
             )},
         )  # fmt: skip
 

@@ -134,7 +134,8 @@ class Server(House):
                 return CgiInterface(site, route, explain, None if app is None else _program(app))
             case "fastcgi":
                 workers = 0 if app is None else app.workers if app.kind == "command" else 1
-                return FastcgiInterface(site, route, workers, down)
+                spread = 0 if app is None else app.hosting.processes if app.kind != "command" else workers
+                return FastcgiInterface(site, route, workers, down, spread)
             case "scgi":
                 return ScgiInterface(site, route, down)
             case _:

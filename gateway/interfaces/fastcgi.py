@@ -7,11 +7,14 @@ Must never know: the front. Next: `protocols/fastcgi.py` for the records.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from gateway.ends import OPEN, Close, End, Open
 from gateway.errors import GatewayError, Retry
+from gateway.interfaces.fastcgi_hub import Hubs
 from gateway.upstreams.connection import Connection
 from gateway.upstreams.pool import Down, Member, Pool
 from gateway.variables import Variables
@@ -30,6 +33,8 @@ IDLE_S: Final = 5.0
 """Short: a worker that serves one connection at a time is pinned while we keep one (iipsrv#203)."""
 ABORT_GRACE_S: Final = 2.0
 """How long after ABORT_REQUEST the worker has for its END_REQUEST before the connection is closed."""
+MOST_PROCESSES: Final = 8
+"""So many processes a worker of somebody else's has at most, as far as we know, and no more than there are cores."""
 PROBE_S: Final = 2.0
 """How long a worker has to answer FCGI_GET_VALUES before it counts as one that cannot."""
 
@@ -39,12 +44,16 @@ class FastcgiInterface:
 
     needs_length = False
 
-    def __init__(self, site: Site, route: Route, processes: int = 0, down: Down | None = None) -> None:
+    def __init__(
+        self, site: Site, route: Route, processes: int = 0, down: Down | None = None, spread: int = 0
+    ) -> None:
         self.running = 0
         self.site = site
         self.route = route
         self.processes = processes
         """How many worker processes of our own listen at the address; 0 for somebody else's."""
+        self.spread = spread or min(MOST_PROCESSES, os.cpu_count() or 1)
+        """How many processes of a worker that multiplexes are to get work: each has its connection."""
         self.spools = route.request_buffering
         self.variables = Variables(route, site.software, encode_pair)
         self.pool = Pool(
@@ -53,28 +62,52 @@ class FastcgiInterface:
             shared=site,
         )  # fmt: skip
         self.probed: set[str] = set()
+        self.hubs: dict[str, Hubs] = {}
+        """Of each worker that multiplexes, by its address."""
+        if route.multiplex:
+            for member in self.pool.members:
+                self.pool.share(member, math.inf)
 
     def start(self, exchange: Exchange) -> None:
-        """Send the request on a kept connection, or on a new one."""
-        connection = self.pool.take(fresh=exchange.stale)
+        """Send the request on a connection that carries others, on a kept one, or on a new one."""
+        member = self.pool.choose()
+        if member.multiplexes:
+            if member.open >= member.limit:
+                self.pool.wait(exchange)
+                return
+            hubs = self.hubs.get(member.name)
+            if hubs is None:
+                hubs = self.hubs[member.name] = Hubs(self, member)
+            hubs.serve(exchange)
+            return
+        connection = self.pool.take_from(member, fresh=exchange.stale)
         if connection is None:
             self.pool.wait(exchange)
             return
         assert isinstance(connection, FastcgiConnection)
         connection.serve(exchange)
-        if connection.used == 1 and self.route.keepalive and connection.upstream not in self.probed:
-            self.probed.add(connection.upstream)
-            probe = Probe(self, connection.member)
-            self.site.turn.orders.append(Open(connection.member.address, probe))
+        if connection.used == 1 and self.route.keepalive and member.name not in self.probed:
+            self.probed.add(member.name)
+            self.probe(member)
+
+    def probe(self, member: Member) -> None:
+        """Ask a worker what it can do."""
+        self.site.turn.orders.append(Open(member.address, Probe(self, member)))
 
     def tick(self, now: float) -> None:
         self.pool.tick(now)
+        for hubs in self.hubs.values():
+            hubs.tick(self.pool.down, now)
 
     def let_go(self) -> None:
         self.pool.let_go()
+        for hubs in self.hubs.values():
+            hubs.let_go()
 
     def close(self) -> None:
         self.pool.close()
+        for hubs in self.hubs.values():
+            hubs.let_go()
 
     def _connection(self, pool: Pool, member: Member) -> FastcgiConnection:
         return FastcgiConnection(pool, member, self)
@@ -91,12 +124,63 @@ class FastcgiInterface:
         Several processes may share one socket, and then FCGI_MAX_CONNS = 1 speaks for one of them
         only (libfcgi under spawn-fcgi -F): it is believed where we know how many there are.
         """
+        if self.route.multiplex is None:
+            if values.get(b"FCGI_MPXS_CONNS") == b"1":
+                if not member.multiplexes:
+                    requests = values.get(b"FCGI_MAX_REQS", b"")
+                    known = requests.isdigit() and 1 < int(requests) < 100_000
+                    self.pool.share(member, (self.processes or 1) * int(requests) if known else math.inf)
+                return
+            if member.multiplexes:  # it is another program by now
+                self.forget_multiplexing(member)
         told = values.get(b"FCGI_MAX_CONNS", b"")
         if told.isdigit() and 0 < int(told) < 100_000:
             if self.processes:
                 self.pool.limit_to(member, self.processes * int(told))
             elif int(told) > 1:
                 self.pool.limit_to(member, int(told))
+
+
+    def forget_multiplexing(self, member: Member) -> None:
+        """It takes one request at a time on each connection, whatever was said before."""
+        member.multiplexes = False
+        member.limit = math.inf
+        if member.name in self.hubs:
+            self.hubs[member.name].let_go()
+
+    # ------------------------------------------------------------------ words
+
+    def rejected(self, upstream: str, status: ProtocolStatus) -> GatewayError:
+        """The error for a request that a worker did not take."""
+        if status is ProtocolStatus.UNKNOWN_ROLE:
+            return GatewayError(
+                500, "unknown-role", f"{upstream} does not play the Responder role",
+                "it may be an Authorizer or a Filter: use a program that answers requests",
+            )  # fmt: skip
+        if status is ProtocolStatus.OVERLOADED:
+            return GatewayError(
+                503, "overloaded", f"{upstream} is overloaded", "add workers", retry=Retry.SAFE, retry_after_s=5
+            )
+        return GatewayError(
+            503, "cannot-multiplex", f"{upstream} takes one request at a time", retry=Retry.SAFE, retry_after_s=1
+        )
+
+    def rubbish(self, upstream: str, error: RemoteProtocolError) -> GatewayError:
+        """The error for a response that is none."""
+        return GatewayError(
+            502, "bad-response", f"{upstream}: {error.detail}",
+            "see the worker's stderr above, or whether the address is that of a FastCGI worker",
+        )  # fmt: skip
+
+    def report_skipped(self, upstream: str, event: Skipped) -> None:
+        """Records that were never taken for another request's (34); to be told once a connection."""
+        kind = RecordType(event.type).name if event.type in RecordType._value2member_map_ else f"type {event.type}"
+        self.site.error_log.log(
+            "warn", f"records that belong to no request were skipped, the first of them {kind} with "
+            f"request id {event.request_id}",
+            remedy="the worker's FastCGI library sends after END_REQUEST, or to a wrong id: look for a newer one",
+            upstream=upstream,
+        )  # fmt: skip
 
 
 class FastcgiConnection(Connection["Exchange"]):
@@ -197,7 +281,7 @@ class FastcgiConnection(Connection["Exchange"]):
                     return
             exchange.wait_for_more()
         except RemoteProtocolError as error:
-            self.fail(self._rubbish(error))
+            self.fail(self.interface.rubbish(self.upstream, error))
 
     def _late(self, events: Sequence[object]) -> None:
         """What comes after an abort is dropped, until END_REQUEST makes the connection usable."""
@@ -224,7 +308,7 @@ class FastcgiConnection(Connection["Exchange"]):
             else:  # what has been kept would be asked again at once, and a new connection is taken most likely (36)
                 exchange.stale = True
                 self.finish(keep=False)
-            exchange.failed(self._rejected(status))
+            exchange.failed(self.interface.rejected(self.upstream, status))
             return
         if end.app_status:
             self._log(exchange, b"exited with status %d\n" % end.app_status)
@@ -244,7 +328,7 @@ class FastcgiConnection(Connection["Exchange"]):
             try:
                 events = self.reader.receive_eof()
             except RemoteProtocolError as error:
-                self.fail(self._rubbish(error))
+                self.fail(self.interface.rubbish(self.upstream, error))
                 return
             self.exchange = None
             exchange.call = None
@@ -261,39 +345,10 @@ class FastcgiConnection(Connection["Exchange"]):
             failure.retry = Retry.NO
         return failure
 
-    def _rejected(self, status: ProtocolStatus) -> GatewayError:
-        if status is ProtocolStatus.UNKNOWN_ROLE:
-            return GatewayError(
-                500, "unknown-role", f"{self.upstream} does not play the Responder role",
-                "it may be an Authorizer or a Filter: use a program that answers requests",
-            )  # fmt: skip
-        if status is ProtocolStatus.OVERLOADED:
-            return GatewayError(
-                503, "overloaded", f"{self.upstream} is overloaded", "add workers",
-                retry=Retry.SAFE, retry_after_s=5,
-            )  # fmt: skip
-        return GatewayError(
-            503, "cannot-multiplex", f"{self.upstream} takes one request at a time", retry=Retry.SAFE, retry_after_s=1
-        )
-
-    def _rubbish(self, error: RemoteProtocolError) -> GatewayError:
-        return GatewayError(
-            502, "bad-response", f"{self.upstream}: {error.detail}",
-            "see the worker's stderr above, or whether the address is that of a FastCGI worker",
-        )  # fmt: skip
-
     def _skip(self, event: Skipped) -> None:
-        """Never taken for another request's, and told once a connection (34)."""
-        if self.skipped:
-            return
-        self.skipped = True
-        kind = RecordType(event.type).name if event.type in RecordType._value2member_map_ else f"type {event.type}"
-        self.interface.site.error_log.log(
-            "warn", f"records that belong to no request were skipped, the first of them {kind} with "
-            f"request id {event.request_id}",
-            remedy="the worker's FastCGI library sends after END_REQUEST, or to a wrong id: look for a newer one",
-            upstream=self.upstream,
-        )  # fmt: skip
+        if not self.skipped:
+            self.skipped = True
+            self.interface.report_skipped(self.upstream, event)
 
     def _log(self, exchange: Exchange, octets: bytes) -> None:
         self.interface.site.log_stderr(exchange, octets)

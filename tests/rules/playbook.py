@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway.config import Kind, Limits, Match, Route, Timeouts
-from gateway.ends import OPEN, Address, End, Kill, Open, Order, Resume, Spawn, Turn
+from gateway.ends import OPEN, Address, End, Gather, Kill, Open, Order, Resume, Spawn, Turn
 from gateway.forwarding import Forwarding
 from gateway.fronts.http1 import Http1Front
 from gateway.interfaces.cgi import KILL_GRACE_S, CgiInterface
@@ -83,6 +83,7 @@ class Talk:
         timeouts: Timeouts = Timeouts(),  # noqa: B008 (frozen)
         trusted: Sequence[Any] = (),
         workers: int = 0,
+        spread: int = 1,
     ) -> None:
         self.turn = Turn(now=1000.0)
         self.log = Log(lambda: self.turn.now)
@@ -90,7 +91,9 @@ class Talk:
         self.expected: list[str] = []
         self.actual: list[str] = []
         self.wires: list[Wire] = []
+        self.spread = spread
         self.settling = False
+        self.gathering: list[End] = []
         self.sweeping = 0.0
         self.connects = True
         """Whether workers accept at once; else `accept` or `refuse` the next order by hand."""
@@ -117,7 +120,7 @@ class Talk:
             case "cgi":
                 return CgiInterface(self.site, route, _explain)
             case "fastcgi":
-                return FastcgiInterface(self.site, route, workers)
+                return FastcgiInterface(self.site, route, workers, spread=self.spread)
             case "scgi":
                 return ScgiInterface(self.site, route)
             case "static":
@@ -177,6 +180,10 @@ class Talk:
                     orders, turn.orders = turn.orders, []
                     for order in orders:
                         self._perform(order)
+                elif self.gathering:
+                    gathering, self.gathering = self.gathering, []
+                    for end in gathering:
+                        end.gathered(self.turn.now)
                 else:
                     return
             raise AssertionError("a turn that never settles")
@@ -195,6 +202,8 @@ class Talk:
         if isinstance(order, Resume):
             if order.end.wire is not None:
                 order.end.wire.enter(order.end.resume)
+        elif isinstance(order, Gather):
+            self.gathering.append(order.end)
         elif isinstance(order, Open):
             self.ever_opened += 1
             if order.end.closing is not OPEN:
@@ -318,6 +327,8 @@ class Talk:
             assert not interface.pool.waiting
             for member in interface.pool.members:
                 assert (member.open, member.idle, member.unproven) == (0, [], {})
+            if isinstance(interface, FastcgiInterface):
+                assert all(not hubs.open and not hubs.leaving for hubs in interface.hubs.values())
 
 
 class Process:

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from gateway.config import Timeouts
 from gateway.ends import WINDOW, Address
+from gateway.interfaces.fastcgi_hub import Hub
 from gateway.upstreams.connection import Connection
 from protocols.fastcgi_records import RecordReader, RecordType, decode_pairs
 from protocols.http1 import ResponseReader, tokeniser
@@ -26,6 +27,8 @@ from tests.rules.words import end, stderr, stdout
 
 which = st.integers(0, 99)
 HEAD_LINE = re.compile(rb"(?:GET|HEAD|POST|PUT) /(c\d+r\d+)\S* HTTP/1\.1\r\n")
+STATUS_LINE = re.compile(rb"(?=HTTP/1\.1 |(?:HTTP/1\.1|HTTP/1\.|HTTP/1|HTTP/|HTTP|HTT|HT|H)\Z)")
+"""Where a response begins, though it may be cut in its first octets."""
 URI = re.compile(rb"REQUEST_URI\0/(c\d+r\d+)")
 INWARD = re.compile(rb"\[(c\d+r\d+)\]")
 NAME = re.compile(rb"c\d+r\d+")
@@ -69,7 +72,7 @@ class Client:
         """One final response for each request, in order, each with its own octets; or the end is visible."""
         self.look()
         # cut before each status-line, so that what belongs to the next response is left alone
-        pieces = [piece for piece in re.split(rb"(?=HTTP/1\.1 )", self.got) if piece]
+        pieces = [piece for piece in STATUS_LINE.split(self.got) if piece]
         asked = iter(self.requests)
         while pieces:
             method, name = next(asked, (b"GET", b""))
@@ -137,6 +140,8 @@ class Machine(RuleBasedStateMachine):
     interface = "http"
     one_kept = False
     """Whether all share one worker that serves one connection at a time, which is kept."""
+    shared = False
+    """Whether requests share a connection."""
 
     @initialize(buffering=st.booleans(), keepalive=st.sampled_from([0, 2]), limit=st.sampled_from([1, 100]))
     def start(self, buffering: bool, keepalive: int, limit: int) -> None:
@@ -145,6 +150,8 @@ class Machine(RuleBasedStateMachine):
             buffering, keepalive, limit = True, 2, 1
         if self.interface in ("http", "fastcgi"):
             options |= {"request_buffering": buffering, "keepalive": keepalive}
+        if self.shared:
+            options["multiplex"] = True
         if self.interface == "cgi":
             options |= {"processes": 1 + limit % 2, "queue": 2, "on_disconnect": "end" if buffering else "continue"}
         else:
@@ -424,7 +431,8 @@ class Machine(RuleBasedStateMachine):
         ends: list[Any] = [wire.end for wire in one.wires] + [order.end for order in one.opens]
         for member in one.pool.members:
             mine = [end for end in ends if isinstance(end, Connection) and end.member is member]
-            assert member.open == len(mine)
+            carried = [end for end in ends if isinstance(end, Hub) and end.member is member]
+            assert member.open == len(mine) + sum(len(hub.streams) for hub in carried)
             assert set(member.unproven) <= set(mine)
             assert all(connection in mine and connection.exchange is None for connection in member.idle)
 
@@ -455,8 +463,8 @@ class Machine(RuleBasedStateMachine):
         assert not any(LATE in client.got for client in self.clients)
 
 
-def machine(interface: str, one_kept: bool = False) -> Any:
-    made = type(f"{interface}Machine", (Machine,), {"interface": interface, "one_kept": one_kept})
+def machine(interface: str, one_kept: bool = False, shared: bool = False) -> Any:
+    made = type(f"{interface}Machine", (Machine,), {"interface": interface, "one_kept": one_kept, "shared": shared})
     made.TestCase.settings = settings(
         max_examples=80, stateful_step_count=40, deadline=None, report_multiple_bugs=False
     )
@@ -467,5 +475,6 @@ TestHttp = machine("http")
 TestHttpOnOneKeptConnection = machine("http", one_kept=True)
 TestFastcgi = machine("fastcgi")
 TestFastcgiOnOneKeptConnection = machine("fastcgi", one_kept=True)
+TestFastcgiOnSharedConnections = machine("fastcgi", shared=True)
 TestScgi = machine("scgi")
 TestCgi = machine("cgi")
