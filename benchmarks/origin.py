@@ -17,7 +17,8 @@ import uvloop
 
 SMALL = b"Hello, world!"
 BIG = bytes(range(256)) * 4096
-INTERFACES = ("http", "fastcgi", "scgi")
+INTERFACES = ("http", "fastcgi", "multiplexed", "scgi")
+"""`multiplexed` is FastCGI from an application that says that it takes many requests on one connection."""
 
 BEGIN_REQUEST, ABORT_REQUEST, END_REQUEST, PARAMS, STDIN, STDOUT = 1, 2, 3, 4, 5, 6  # FastCGI 8
 GET_VALUES, GET_VALUES_RESULT = 9, 10
@@ -58,8 +59,9 @@ class Http(Connection):
 
 
 class FastCgi(Connection):
-    """FastCGI 3: a request is over with its empty STDIN record; connections are kept, not multiplexed."""
+    """FastCGI 3: a request is over with its empty STDIN record; connections are kept, and it says: not multiplexed."""
 
+    multiplexes = b"0"
     answers: dict[tuple[int, bool], bytes] = {}
 
     def __init__(self) -> None:
@@ -83,7 +85,7 @@ class FastCgi(Connection):
             elif (kind == STDIN and not length) or kind == ABORT_REQUEST:
                 self.answer(request_id, b"/big" in self.params.pop(request_id, b""))
             elif kind == GET_VALUES:
-                values = b"\x0f\x01FCGI_MPXS_CONNS0"  # FastCGI 3.4, 4.1
+                values = b"\x0f\x01FCGI_MPXS_CONNS" + self.multiplexes  # FastCGI 3.4, 4.1
                 self.transport.write(RECORD.pack(1, GET_VALUES_RESULT, 0, len(values), 0) + values)
             at = end
         self.buffer = buffer[at:]
@@ -95,6 +97,10 @@ class FastCgi(Connection):
         self.transport.write(octets)
         if not self.keep:
             self.transport.close()
+
+
+class Multiplexed(FastCgi):
+    multiplexes = b"1"
 
 
 def records(request_id: int, script_response: bytes) -> bytes:
@@ -123,7 +129,7 @@ async def serve(directory: Path) -> None:
     """Listens, prints as JSON where (a port and a unix socket for each interface), and serves for ever."""
     loop = asyncio.get_running_loop()
     addresses = {}
-    for interface, factory in zip(INTERFACES, (Http, FastCgi, Scgi), strict=True):
+    for interface, factory in zip(INTERFACES, (Http, FastCgi, Multiplexed, Scgi), strict=True):
         path = str(directory / f"{interface}.sock")
         server = await loop.create_server(factory, "127.0.0.1", 0, backlog=1024)
         await loop.create_unix_server(factory, path, backlog=1024)

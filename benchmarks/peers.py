@@ -25,6 +25,8 @@ CASES = {
     "http/big": (BIG, 32),
     "fastcgi/small": (SMALL, 32),
     "fastcgi/big": (BIG, 32),
+    "multiplexed/small": (SMALL, 32),
+    "multiplexed/big": (BIG, 32),
     "scgi/small": (SMALL, 32),
     "scgi/big": (BIG, 32),
     "cgi/small": (SMALL, 8),

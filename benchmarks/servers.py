@@ -21,6 +21,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.origin import INTERFACES
 from benchmarks.running import ON_PATH, PYTHON, CannotStart, Running, environment
 
 GATEWAY = [*PYTHON, "gateway"]
@@ -82,7 +83,7 @@ def nginx_params(protocol: str, script_name: str = "$fastcgi_script_name") -> st
 def nginx(directory: Path, port: int, *, origin: Origin, connections: int = 1024) -> list[str]:
     upstreams = "\n".join(
         f"upstream {name} {{ server {origin.nginx(name)}; {'' if name == 'scgi' else 'keepalive 64;'} }}"
-        for name in ("http", "fastcgi", "scgi")
+        for name in INTERFACES
     )
     return nginx_with(directory, connections, f"""
   {upstreams}
@@ -90,6 +91,7 @@ def nginx(directory: Path, port: int, *, origin: Origin, connections: int = 1024
     listen 127.0.0.1:{port} backlog=1024; server_name localhost; root {directory};
     location /http/ {{ proxy_pass http://http; proxy_http_version 1.1; proxy_set_header Connection ""; }}
     location /fastcgi/ {{ fastcgi_pass fastcgi; fastcgi_keep_conn on; {nginx_params("fastcgi")} }}
+    location /multiplexed/ {{ fastcgi_pass multiplexed; fastcgi_keep_conn on; {nginx_params("fastcgi")} }}
     location /scgi/ {{ scgi_pass scgi; {nginx_params("scgi")} }}
   }}""")  # fmt: skip
 
@@ -121,6 +123,7 @@ server.max-keep-alive-requests = {MAXIMUM_KEPT}
 server.listen-backlog = 1024
 $HTTP["url"] =~ "^/http/" {{ proxy.server = ( "" => {origin.lighttpd("http")} ) }}
 $HTTP["url"] =~ "^/fastcgi/" {{ fastcgi.server = ( "/fastcgi/" => {origin.lighttpd("fastcgi")} ) }}
+$HTTP["url"] =~ "^/multiplexed/" {{ fastcgi.server = ( "/multiplexed/" => {origin.lighttpd("multiplexed")} ) }}
 $HTTP["url"] =~ "^/scgi/" {{ scgi.server = ( "/scgi/" => {origin.lighttpd("scgi")} ) }}
 $HTTP["url"] =~ "^/cgi/" {{ cgi.assign = ( "" => "" ) }}
 """)
@@ -134,8 +137,9 @@ def gateway(
     """`server`: further lines of its table, subtables of [server] included."""
     config = directory / "gateway.toml"
     routes = [
-        f'[[routes]]\npath = "/{name}/"\ninterface = "{name}"\naddress = "{origin.gateway(name)}"\n'
-        for name in ("http", "fastcgi", "scgi")
+        f'[[routes]]\npath = "/{name}/"\ninterface = "{name if name != "multiplexed" else "fastcgi"}"\n'
+        f'address = "{origin.gateway(name)}"\n'
+        for name in INTERFACES
     ]
     for name, root in (("cgi", cgi), ("static", static)):
         if root is not None and root.is_dir():

@@ -9,11 +9,12 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import app_servers, apps, idle, models, servers
 from benchmarks.measure import Result
+from benchmarks.origin import INTERFACES
 from benchmarks.report import Cell, Memory, Part
 from gateway.config import load_config
 from gateway.models import MODELS, worker_hosting
 
-ORIGIN = servers.Origin({name: {"port": 9, "path": "/o.sock"} for name in ("http", "fastcgi", "scgi")}, over_unix=False)
+ORIGIN = servers.Origin({name: {"port": 9, "path": "/o.sock"} for name in INTERFACES}, over_unix=False)
 
 
 @pytest.mark.parametrize("name", models.MODELS)
