@@ -38,6 +38,8 @@ KEPT_BYTES: Final = 8 * 1024 * 1024
 """What is kept in memory for the clients of one connection that do not take it yet."""
 FILE_BYTES: Final = 1 << 30
 """What is kept on disk for one that is slow."""
+ABORTED_S: Final = 30.0
+"""How long a worker has to confirm that it has given a request up."""
 IDLE_S: Final = 60.0
 """Long: a worker that multiplexes is not kept from anything by a connection."""
 
@@ -54,7 +56,7 @@ class Hubs:
         """Those that take no more."""
         self.crowded, self.kept_bytes, self.file_bytes = CROWDED, KEPT_BYTES, FILE_BYTES
         self.doubtful = False
-        """Whether a connection has ended: who listens there now may be another program."""
+        """Whether who listens there is to be asked again."""
 
     def serve(self, exchange: Exchange) -> None:
         """Send the request."""
@@ -80,12 +82,11 @@ class Hubs:
 
     def tick(self, down: Callable[[float], GatewayError | None] | None, now: float) -> None:
         """Called at every sweep."""
-        for hub in self.open:
+        for hub in [*self.open, *self.leaving]:
             if hub.clogged:
                 hub.find_slow()
-        for hub in self.leaving:
-            if hub.clogged:
-                hub.find_slow()
+            if hub.aborted and now - next(iter(hub.aborted.values())) >= ABORTED_S:
+                hub.give_up_aborted()
         if down is not None:
             self._give_up(down, now)
 
@@ -101,15 +102,16 @@ class Hubs:
     def _down(self, down: Callable[[float], GatewayError | None], now: float) -> GatewayError:
         return down(now) or not_connected(self.member.name, None)
 
-    def retire(self, hub: Hub) -> None:
-        """It takes no more requests."""
+    def retire(self, hub: Hub, *, doubtful: bool = False) -> None:
+        """It takes no more requests; `doubtful`: the worker may have been replaced by another program."""
         if hub in self.open:
             self.open.remove(hub)
             self.leaving.add(hub)
-            self.doubtful = self.interface.route.multiplex is None
+            if doubtful and self.interface.route.multiplex is None:
+                self.doubtful = True
 
     def gone(self, hub: Hub) -> None:
-        self.retire(hub)
+        self.retire(hub, doubtful=True)
         self.leaving.discard(hub)
 
     def let_go(self) -> None:
@@ -123,8 +125,8 @@ class Hub(End):
     """One connection, and the requests on it."""
 
     __slots__ = (
-        "clogged", "codec", "draining", "gathers", "hubs", "interface", "is_open", "keeping", "kept_bytes", "member",
-        "pool", "proven", "round", "skipped", "streams", "waiting",
+        "aborted", "clogged", "codec", "draining", "gathers", "hubs", "interface", "is_open", "keeping", "kept_bytes",
+        "member", "pool", "proven", "round", "skipped", "streams", "waiting",
     )  # fmt: skip
 
     def __init__(self, hubs: Hubs) -> None:
@@ -147,6 +149,8 @@ class Hub(End):
         self.round = 0
         self.waiting: list[Stream] = []
         """Streams that want room for their content, in turn."""
+        self.aborted: dict[Stream, float] = {}
+        """Streams of which the worker has been told that nobody wants them, and when; until END_REQUEST."""
         self.keeping: set[Stream] = set()
         """Streams for whose clients something is kept."""
         self.kept_bytes = 0
@@ -245,6 +249,7 @@ class Hub(End):
 
     def _end(self, event: EndRequest) -> None:
         stream = self.streams.pop(event.request_id)
+        self.aborted.pop(stream, None)
         self.member.open -= 1
         status = event.protocol_status
         if status is ProtocolStatus.OVERLOADED:
@@ -279,6 +284,12 @@ class Hub(End):
                     stream.to_file()
             self._look()
 
+    def give_up_aborted(self) -> None:
+        """The worker does not confirm aborts: no more on this connection, which ends with the last one that is wanted."""
+        self.hubs.retire(self)
+        if len(self.aborted) == len(self.streams):
+            self.fail_all(partial(broken_off, self.upstream, None))
+
     def leave(self) -> None:
         """Close once nothing is under way."""
         if not self.streams and self.closing is OPEN:
@@ -286,7 +297,7 @@ class Hub(End):
             self.close(Close.FLUSH)
 
     def received_eof(self, now: float) -> None:
-        self.hubs.retire(self)
+        self.hubs.retire(self, doubtful=True)
         if self.streams:
             self.fail_all(partial(broken_off, self.upstream, None))
         else:
@@ -313,7 +324,7 @@ class Hub(End):
 
     def fail_all(self, error: Callable[[], GatewayError]) -> None:
         """End the connection, and tell each of those that it carried."""
-        self.hubs.retire(self)
+        self.hubs.retire(self, doubtful=True)
         self.close(Close.ABORT)
         self._tell_all(error)
 

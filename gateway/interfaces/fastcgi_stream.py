@@ -87,8 +87,10 @@ class Stream:
         self.exchange = None
         self.drop_kept()
         if self.end is None and self.hub.closing is OPEN:
-            self.hub.codec.abort(self.request_id)
-            self.hub.gather()
+            hub = self.hub
+            hub.codec.abort(self.request_id)
+            hub.aborted[self] = hub.turn.now
+            hub.gather()
 
     def read(self, wanted: bool) -> None:
         self.paused = not wanted

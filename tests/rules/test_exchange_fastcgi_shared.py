@@ -147,6 +147,37 @@ def test_a_client_that_leaves_ends_its_own_and_its_id_waits_for_the_worker(share
     worker(shared) << request(3, "GET /c")
 
 
+def test_a_worker_that_does_not_confirm_aborts_gets_no_more_on_that_connection(shared: Talk) -> None:
+    first, second = clients(shared, 2)
+    first.get("/a")
+    second.get("/b")
+    first >> LOST
+    shared.wait(31)
+    third = shared.connect()
+    third.get("/c")
+    assert len(shared.workers) == 2
+    worker(shared, 0) >> page(2, b"b")
+    assert second.answer().content == b"b"
+    shared.wait(1)
+    assert shared.workers[0].wire is None
+    worker(shared) >> page(1, b"c")
+    assert third.answer().content == b"c"
+    assert shared.pool.members[0].open == 0
+
+
+def test_who_lets_go_of_a_connection_need_not_ask_again(talk: Talks) -> None:
+    one = talk(route("fastcgi"))
+    one.client.get("/a")
+    worker(one) >> page(1, b"a")
+    one.probes[0] >> values(MPXS_CONNS="1")
+    for _ in range(3):
+        one.client.answer()
+        one.client.get("/b")
+        worker(one) >> page(1, b"b")
+        one.interface().let_go()
+    assert (len(one.workers), len(one.probes)) == (4, 1)
+
+
 def test_rubbish_ends_all_of_a_connection(shared: Talk) -> None:
     first, second = clients(shared, 2)
     first.get("/a")
