@@ -170,7 +170,7 @@ class Hub(End):
         interface = self.interface
         whole = exchange.whole_content()
         request_id = self.codec.begin(Role.RESPONDER, interface.variables.encoded(exchange), True, whole)
-        stream = self.streams[request_id] = Stream(self, exchange, request_id, whole is not None)
+        stream = self.streams[request_id] = Stream(self, exchange, request_id)
         if self.is_open:
             self.deadline = math.inf
         self.gather()

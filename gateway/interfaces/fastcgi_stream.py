@@ -33,17 +33,15 @@ class Stream:
     """One request on a hub."""
 
     __slots__ = (
-        "answered", "end", "exchange", "hub", "kept", "kept_bytes", "paused", "reader", "request_id", "sent",
+        "answered", "end", "exchange", "hub", "kept", "kept_bytes", "paused", "reader", "request_id",
         "spoke", "spool", "upstream",
     )  # fmt: skip
 
-    def __init__(self, hub: Hub, exchange: Exchange, request_id: int, sent: bool) -> None:
+    def __init__(self, hub: Hub, exchange: Exchange, request_id: int) -> None:
         self.hub = hub
         self.upstream = hub.upstream
         self.exchange: Exchange | None = exchange
         self.request_id = request_id
-        self.sent = sent
-        """Whether all content was handed over."""
         self.spoke = -1
         """The last round in which it sent content: one piece a round leaves room for the others."""
         self.reader = ScriptResponseReader(request_method=exchange.request.method)
@@ -63,7 +61,7 @@ class Stream:
     @property
     def full(self) -> bool:
         hub = self.hub
-        return hub.held > 0 or self.spoke == hub.round or not hub.is_open
+        return self.end is None and (hub.held > 0 or self.spoke == hub.round or not hub.is_open)
 
     def room(self) -> None:
         hub = self.hub
@@ -72,15 +70,17 @@ class Stream:
         hub.gather()
 
     def content(self, octets: bytes) -> None:
+        if self.end is not None:  # it has answered without, and its client has not taken all of that yet
+            return
         hub = self.hub
         self.spoke = hub.round
         hub.codec.stdin(self.request_id, octets)
         hub.gather()
 
     def content_end(self) -> None:
-        self.sent = True
-        self.hub.codec.stdin_end(self.request_id)
-        self.hub.gather()
+        if self.end is None:
+            self.hub.codec.stdin_end(self.request_id)
+            self.hub.gather()
 
     def abort(self, *, client_left: bool = False) -> None:
         """ABORT_REQUEST; the id is used again once the worker has confirmed (39)."""

@@ -305,6 +305,23 @@ def test_a_large_upload_leaves_room_for_others(talk: Talks) -> None:
     one.worker.takes_all()
 
 
+def test_an_early_answer_that_its_client_does_not_take_yet(talk: Talks) -> None:
+    one = talk(route("fastcgi", multiplex=True, request_buffering=False))
+    client = one.client
+    client >> b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + b"x" * 50_000
+    client.room = 1000
+    worker(one) >> stdout(1, HEAD)
+    for _ in range(5):
+        worker(one) >> stdout(1, b"a" * 60_000)
+    worker(one) >> stdout(1) + end(1)
+    for _ in range(5):
+        client.say(b"x" * 50_000)
+    client.takes_all()
+    octets = client.take()
+    assert octets.count(b"a") >= 300_000 and octets.endswith(b"\r\n0\r\n\r\n")
+    assert "defect" not in one.log.text
+
+
 def test_uploads_take_turns(talk: Talks) -> None:
     one = talk(route("fastcgi", multiplex=True))
     one.connects = False
