@@ -36,6 +36,8 @@ CROWDED: Final = 64
 """Who has as many on each connection opens a further one, beyond those for the worker's processes."""
 KEPT_BYTES: Final = 8 * 1024 * 1024
 """What is kept in memory for the clients of one connection that do not take it yet."""
+PATIENCE: Final = 4
+"""Sweeps at which one that takes some, but not all, may be among those that hold up the others."""
 FILE_BYTES: Final = 1 << 30
 """What is kept on disk for one that is slow."""
 ABORTED_S: Final = 30.0
@@ -277,11 +279,13 @@ class Hub(End):
             self.touch()
 
     def find_slow(self) -> None:
-        """Those whose clients take nothing are not waited for any longer."""
+        """Those whose clients have taken nothing since the last sweep, or for long not all, are not waited for."""
         if self.kept_bytes > self.hubs.kept_bytes:
             for stream in list(self.keeping):
-                if stream.paused:
+                stream.sweeps += 1
+                if stream.paused and (not stream.moved or stream.sweeps > PATIENCE):
                     stream.to_file()
+                stream.moved = False
             self._look()
 
     def give_up_aborted(self) -> None:

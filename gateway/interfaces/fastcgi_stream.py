@@ -4,7 +4,7 @@ Promise: what its client does not take yet holds up the others for less than a s
 Must never know: the front. Next: `fastcgi_hub.py`, the connection; `gateway/exchange.py`, the other side.
 
 FastCGI has no windows, so what a client does not take yet has to be kept. Where that is much on one connection, it is not
-read any more; but whose client takes nothing at the next sweep is slow, and all that is kept for it goes to an unlinked
+read any more; but whose client has taken nothing by the next sweep is slow, and all that is kept for it goes to an unlinked
 file, as does what comes from then on. Only beyond 1 GiB of that the connection waits, and new requests take another one.
 """
 
@@ -33,8 +33,8 @@ class Stream:
     """One request on a hub."""
 
     __slots__ = (
-        "answered", "end", "exchange", "hub", "kept", "kept_bytes", "paused", "reader", "request_id",
-        "spoke", "spool", "upstream",
+        "answered", "end", "exchange", "hub", "kept", "kept_bytes", "moved", "paused", "reader", "request_id",
+        "spoke", "spool", "sweeps", "upstream",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, exchange: Exchange, request_id: int) -> None:
@@ -51,6 +51,10 @@ class Stream:
         self.kept: deque[bytes] = deque()
         """What it has still to take."""
         self.kept_bytes = 0
+        self.moved = False
+        """Whether its client has taken some of that since the last sweep."""
+        self.sweeps = 0
+        """At how many it was among those that held up the others."""
         self.spool: Spool | None = None
         """What comes after that."""
         self.end: EndRequest | None = None
@@ -160,6 +164,7 @@ class Stream:
         """The client takes more: one piece, and the next one in the next round, if it still does."""
         if self.paused or not self.keeps():
             return
+        self.moved = True
         self.pass_on(self._next_kept())
         if self.keeps():
             self.hub.draining[self] = None

@@ -359,6 +359,22 @@ def test_a_slow_client_holds_up_nobody_else(shared: Talk, hubs: Hubs) -> None:
     assert octets.count(b"a" * 1000) >= 40 * 59 and octets.endswith(b"the end\r\n0\r\n\r\n")
 
 
+def test_one_that_takes_little_now_and_then_is_slow_too_in_the_end(shared: Talk, hubs: Hubs) -> None:
+    slow = shared.client
+    slow.get("/a")
+    slow.room = 1000
+    worker(shared) >> stdout(1, HEAD)
+    for _ in range(20):
+        worker(shared) >> stdout(1, b"a" * 60_000)
+    for _ in range(4):
+        assert shared.worker.on_the_way
+        slow.takes(150_000)
+        shared.wait(0.25)
+    slow.takes(1)
+    shared.wait(0.5)
+    assert not shared.worker.on_the_way
+
+
 def test_what_is_kept_for_a_client_is_let_go_of_when_it_leaves(shared: Talk, hubs: Hubs) -> None:
     slow, quick = clients(shared, 2)
     slow.get("/a")
