@@ -36,7 +36,6 @@ class BlockingDriver(Driver):
         """How long it sleeps at most where nothing but listening sockets and signals can wake it."""
         self._works: collections.deque[Work] = collections.deque()
         self._working = False
-        self._gathering: list[End] = []
         self._calm = 0
         self._due = 0.0
         """When the next sweep is."""
@@ -59,12 +58,8 @@ class BlockingDriver(Driver):
 
     def _round(self, timeout: float) -> None:
         """Wait for the streams, and deal with what came."""
-        gathering = self._gathering
-        if gathering:
-            self._gathering = []
-            for end in gathering:
-                self.tell(end, end.gathered, self.turn.now)
-            self.settle()
+        if self._gathering:
+            self._gather_all()
         self.poller.wait(0.0 if self._gathering else timeout)
         now = monotonic()
         if now >= self._due:
@@ -111,9 +106,6 @@ class BlockingDriver(Driver):
             self._working = False
         self.turn.now = monotonic()
         self.settle()
-
-    def _gather(self, end: End) -> None:
-        self._gathering.append(end)
 
     def _run_work(self, work: Work) -> None:
         self._works.append(work)

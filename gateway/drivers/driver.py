@@ -82,6 +82,7 @@ class Driver:
         """Whether we are in such a child: the streams are not ours."""
         self._opening: dict[End, Any] = {}
         """Ends whose connections the loop makes, in its own way: the Task of each."""
+        self._gathering: list[End] = []
         self._settling = False
         self._waiting = 0
         """Threads that want to be told when a turn is settled."""
@@ -295,8 +296,16 @@ class Driver:
         raise NotImplementedError
 
     def _gather(self, end: End) -> None:
-        """Call `end.gathered` at the end of this round."""
-        raise NotImplementedError
+        """Have `_gather_all` called at the end of this round."""
+        self._gathering.append(end)
+
+    def _gather_all(self) -> None:
+        """The round is over."""
+        gathering, self._gathering = self._gathering, []
+        now = self.turn.now = monotonic()
+        for end in gathering:
+            self.tell(end, end.gathered, now)
+        self.settle()
 
     def _run_work(self, work: Work) -> None:
         raise NotImplementedError

@@ -86,7 +86,6 @@ class EventDriver(Driver):
         """Whether the loop is about to look there."""
         self._dealing = False
         """Whether it is calling what it has found."""
-        self._gathering: list[End] = []
         self._settled = threading.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
         self._hosts = False
@@ -310,15 +309,7 @@ class EventDriver(Driver):
     def _gather(self, end: End) -> None:
         if not self._gathering:
             self.loop.call_soon(self._gather_all)
-        self._gathering.append(end)
-
-    def _gather_all(self) -> None:
-        """The round of the loop is over."""
-        gathering, self._gathering = self._gathering, []
-        now = self.turn.now = monotonic()
-        for end in gathering:
-            self.tell(end, end.gathered, now)
-        self.settle()
+        super()._gather(end)
 
     def serve(self, end: End) -> StreamWire:
         """A protocol for an accepted connection: pass it to the loop's create_server."""

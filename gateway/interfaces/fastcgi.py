@@ -34,7 +34,8 @@ IDLE_S: Final = 5.0
 ABORT_GRACE_S: Final = 2.0
 """How long after ABORT_REQUEST the worker has for its END_REQUEST before the connection is closed."""
 MOST_PROCESSES: Final = 8
-"""So many processes a worker of somebody else's has at most, as far as we know, and no more than there are cores."""
+"""So many processes a worker of somebody else's has at most, as far as we know, and no more than the machine has cores
+(all of them: what we are bound to says nothing of a worker)."""
 PROBE_S: Final = 2.0
 """How long a worker has to answer FCGI_GET_VALUES before it counts as one that cannot."""
 

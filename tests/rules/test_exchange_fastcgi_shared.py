@@ -36,6 +36,14 @@ def clients(talk: Talk, count: int) -> list[Peer]:
     return [talk.client, *(talk.connect() for _ in range(count - 1))]
 
 
+def stall(talk: Talk, client: Peer, pieces: int) -> None:
+    """Its client takes the beginning of the first response, of which so many pieces come."""
+    client.room = 1000
+    worker(talk) >> stdout(1, HEAD)
+    for _ in range(pieces):
+        worker(talk) >> stdout(1, b"a" * 60_000)
+
+
 def values(**told: str) -> bytes:
     return record(
         GET_VALUES_RESULT, 0, b"".join(encode_pair(f"FCGI_{name}".encode(), value.encode()) for name, value in told.items())
@@ -309,10 +317,7 @@ def test_an_early_answer_that_its_client_does_not_take_yet(talk: Talks) -> None:
     one = talk(route("fastcgi", multiplex=True, request_buffering=False))
     client = one.client
     client >> b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + b"x" * 50_000
-    client.room = 1000
-    worker(one) >> stdout(1, HEAD)
-    for _ in range(5):
-        worker(one) >> stdout(1, b"a" * 60_000)
+    stall(one, client, 5)
     worker(one) >> stdout(1) + end(1)
     for _ in range(5):
         client.say(b"x" * 50_000)
@@ -342,10 +347,7 @@ def test_a_slow_client_holds_up_nobody_else(shared: Talk, hubs: Hubs) -> None:
     slow, quick = clients(shared, 2)
     slow.get("/a")
     quick.get("/b")
-    slow.room = 1000
-    worker(shared) >> stdout(1, HEAD)
-    for _ in range(40):
-        worker(shared) >> stdout(1, b"a" * 60_000)
+    stall(shared, slow, 40)
     assert shared.worker.on_the_way  # it is waited for, but not for long
     shared.wait(0.25)
     assert not shared.worker.on_the_way
@@ -362,10 +364,7 @@ def test_a_slow_client_holds_up_nobody_else(shared: Talk, hubs: Hubs) -> None:
 def test_one_that_takes_little_now_and_then_is_slow_too_in_the_end(shared: Talk, hubs: Hubs) -> None:
     slow = shared.client
     slow.get("/a")
-    slow.room = 1000
-    worker(shared) >> stdout(1, HEAD)
-    for _ in range(20):
-        worker(shared) >> stdout(1, b"a" * 60_000)
+    stall(shared, slow, 20)
     for _ in range(4):
         assert shared.worker.on_the_way
         slow.takes(150_000)
@@ -378,10 +377,7 @@ def test_one_that_takes_little_now_and_then_is_slow_too_in_the_end(shared: Talk,
 def test_what_is_kept_for_a_client_is_let_go_of_when_it_leaves(shared: Talk, hubs: Hubs) -> None:
     slow, quick = clients(shared, 2)
     slow.get("/a")
-    slow.room = 1000
-    worker(shared) >> stdout(1, HEAD)
-    for _ in range(10):
-        worker(shared) >> stdout(1, b"a" * 60_000)
+    stall(shared, slow, 10)
     worker(shared) >> stdout(1) + end(1)
     assert shared.worker.on_the_way
     slow >> LOST
@@ -396,10 +392,7 @@ def test_beyond_its_share_the_connection_waits_and_others_get_a_new_one(shared: 
     hubs.file_bytes = 500_000
     slow, quick = clients(shared, 2)
     slow.get("/a")
-    slow.room = 1000
-    worker(shared) >> stdout(1, HEAD)
-    for _ in range(20):
-        worker(shared) >> stdout(1, b"a" * 60_000)
+    stall(shared, slow, 20)
     shared.wait(0.25)
     assert shared.workers[0].on_the_way
     quick.get("/b")
@@ -414,10 +407,7 @@ def test_beyond_its_share_the_connection_waits_and_others_get_a_new_one(shared: 
 def test_what_is_kept_outlives_the_connection(shared: Talk, hubs: Hubs) -> None:
     slow = shared.client
     slow.get("/a")
-    slow.room = 1000
-    worker(shared) >> stdout(1, HEAD)
-    for _ in range(10):
-        worker(shared) >> stdout(1, b"a" * 60_000)
+    stall(shared, slow, 10)
     shared.wait(0.25)
     worker(shared) >> stdout(1) + end(1)
     worker(shared) >> EOF
