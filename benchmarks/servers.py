@@ -80,7 +80,9 @@ def nginx_params(protocol: str, script_name: str = "$fastcgi_script_name") -> st
     return _NGINX_PARAMS.format(protocol, script_name, last)
 
 
-def nginx(directory: Path, port: int, *, origin: Origin, connections: int = 1024) -> list[str]:
+def nginx(
+    directory: Path, port: int, *, origin: Origin, connections: int = 1024, static: Path | None = None
+) -> list[str]:
     upstreams = "\n".join(
         f"upstream {name} {{ server {origin.nginx(name)}; {'' if name == 'scgi' else 'keepalive 64;'} }}"
         for name in INTERFACES
@@ -93,6 +95,7 @@ def nginx(directory: Path, port: int, *, origin: Origin, connections: int = 1024
     location /fastcgi/ {{ fastcgi_pass fastcgi; fastcgi_keep_conn on; {nginx_params("fastcgi")} }}
     location /multiplexed/ {{ fastcgi_pass multiplexed; fastcgi_keep_conn on; {nginx_params("fastcgi")} }}
     location /scgi/ {{ scgi_pass scgi; {nginx_params("scgi")} }}
+    {f"sendfile on; tcp_nopush on; location /static/ {{ alias {static}/; }}" if static else ""}
   }}""")  # fmt: skip
 
 

@@ -27,7 +27,6 @@ COMPILED = (
     "gateway/drivers/forks.py",
     "gateway/drivers/poller.py",
     "gateway/drivers/signals.py",
-    "gateway/drivers/transports.py",
     "gateway/drivers/wires.py",
     "gateway/ends.py",
     "gateway/errors.py",

@@ -83,7 +83,7 @@ class Engine:
     @property
     def idle(self) -> bool:
         """Whether nobody is served, and nothing goes on for those who have left."""
-        return not (self.site.fronts or self.driver.taking or self.site.exchanges or self._running())
+        return not (self.site.fronts or self.site.exchanges or self._running())
 
     @property
     def served(self) -> int:

@@ -145,7 +145,7 @@ class FairShare(Seat):
 
     def weigh(self) -> None:
         """Listen, or leave it to others, by what they have."""
-        mine, me = self.slot.held + self.engine.driver.taking, self.slot.number
+        mine, me = self.slot.held, self.slot.number
         listener, who = self.board.least(self.slot, (IDLE,))
         least, number = self.board.least(self.slot, (IDLE, BUSY))
         many = 0 <= (listener if self.hurried_until else least) < mine - BURST

@@ -13,10 +13,9 @@ from time import monotonic
 from typing import Any, Final
 
 from gateway.drivers.children import Reaper, Start, StartFunction
-from gateway.drivers.driver import SWEEP_S, Closed, Driver, names_of
+from gateway.drivers.driver import SWEEP_S, Closed, Driver
 from gateway.drivers.forks import end_stray
 from gateway.drivers.poller import Poller
-from gateway.drivers.wires import DescriptorWire
 from gateway.ends import AsyncWork, End, Open, Spawn, Turn, Work
 
 CALM: Final = 5
@@ -44,7 +43,7 @@ class BlockingDriver(Driver):
 
     def open(self) -> None:
         if not self.opened:
-            self._open_with(Poller())
+            self._open_with(Poller(self._began, self._round_over))
             self._due = monotonic() + SWEEP_S
 
     def run(self, done: Callable[[], bool]) -> None:
@@ -58,9 +57,7 @@ class BlockingDriver(Driver):
 
     def _round(self, timeout: float) -> None:
         """Wait for the streams, and deal with what came."""
-        if self._gathering:
-            self._gather_all()
-        self.poller.wait(0.0 if self._gathering else timeout)
+        self.poller.wait(timeout)
         now = monotonic()
         if now >= self._due:
             self._sweep()
@@ -115,31 +112,12 @@ class BlockingDriver(Driver):
 
     # ------------------------------------------------------------------ streams and processes
 
-    def take(self, sock: socket.socket, end: End) -> None:
-        sock.setblocking(False)
-        remote, local = names_of(sock)
-        wire = DescriptorWire(
-            self, end, sock.fileno(), reads=True, sock=sock, accepted=True, delays=sock.family != socket.AF_UNIX
-        )
-        now = self.turn.now = monotonic()
-        self.tell(end, end.accepted, remote, local, now)
-        wire.read_first()
-        self.settle()
-
-    def _open_long(self, order: Open, family: int | None) -> None:
-        address = order.address
-        if family is not None:
-            self._connect(order, family, (address.host, address.port))
-            return
-        end = order.end
+    def _look_up(self, order: Open) -> None:
         try:
-            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            found: Any = socket.getaddrinfo(order.address.host, order.address.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            reason = error if isinstance(error, OSError) else OSError(str(error))
-            self.tell(end, end.lost, reason, self.turn.now)
-            return
-        addresses: list[tuple[int, Any]] = [(one[0], one[4]) for one in found]
-        self._connect(order, addresses[0][0], addresses[0][1], addresses[1:])
+            found = error
+        self._looked_up(order, found)
 
     def launch(self, order: Spawn, start: Start) -> None:
         self.children.launched(order, start, start.run())

@@ -84,6 +84,8 @@ class Driver:
         """Ends whose connections the loop makes, in its own way: the Task of each."""
         self._gathering: list[End] = []
         self._settling = False
+        self._in_round = False
+        """Whether a round of the poller is under way: the turn is settled once it is over."""
         self._waiting = 0
         """Threads that want to be told when a turn is settled."""
         self._signals = Signals(self)
@@ -185,9 +187,24 @@ class Driver:
         """The time in which deadlines are given; the same for all drivers of a machine."""
         return monotonic()
 
+    def _began(self) -> None:
+        """A round of the poller: what has come on all streams is one turn."""
+        self._in_round = True
+        self.turn.now = monotonic()
+
+    def _round_over(self) -> None:
+        self._in_round = False
+        self.settle()
+
+    def settle_at_once(self) -> None:
+        """In the middle of a round: much has come, and is still in the processor's cache."""
+        in_round, self._in_round = self._in_round, False
+        self.settle()
+        self._in_round = in_round
+
     def settle(self) -> None:
         """Do what the rules noted, until nothing is left (the contract in ends.py)."""
-        if self._settling:
+        if self._settling or self._in_round:
             return
         self._settling = True
         turn = self.turn
@@ -208,6 +225,8 @@ class Driver:
                     orders, turn.orders = turn.orders, []
                     for order in orders:
                         self._perform(order)
+                elif self._gathering:
+                    self._gather_all()
                 else:
                     break
         finally:
@@ -242,7 +261,7 @@ class Driver:
                 except Exception as error:
                     self.guard(end, error)
         elif kind is Gather:
-            self._gather(order.end)  # type: ignore[union-attr]
+            self._gathering.append(order.end)  # type: ignore[union-attr]
         elif kind is Open:
             self._open(order)  # type: ignore[arg-type]
         elif kind is Spawn:
@@ -295,17 +314,11 @@ class Driver:
         """Return once `ready()` holds; the streams go on meanwhile."""
         raise NotImplementedError
 
-    def _gather(self, end: End) -> None:
-        """Have `_gather_all` called at the end of this round."""
-        self._gathering.append(end)
-
     def _gather_all(self) -> None:
-        """The round is over."""
+        """All that is here has been dealt with."""
         gathering, self._gathering = self._gathering, []
-        now = self.turn.now = monotonic()
         for end in gathering:
-            self.tell(end, end.gathered, now)
-        self.settle()
+            self.tell(end, end.gathered, self.turn.now)
 
     def _run_work(self, work: Work) -> None:
         raise NotImplementedError
@@ -314,11 +327,6 @@ class Driver:
         raise NotImplementedError
 
     # ------------------------------------------------------------------ streams
-
-    @property
-    def taking(self) -> int:
-        """Connections of clients that were taken, and of which their ends have not been told yet."""
-        return 0
 
     def listen(
         self,
@@ -338,7 +346,15 @@ class Driver:
 
     def take(self, sock: socket.socket, end: End) -> None:
         """An accepted client's socket becomes the stream of `end`, which is told `accepted`."""
-        raise NotImplementedError
+        sock.setblocking(False)
+        remote, local = names_of(sock)
+        wire = DescriptorWire(
+            self, end, sock.fileno(), reads=True, sock=sock, accepted=True, delays=sock.family != socket.AF_UNIX
+        )
+        now = self.turn.now = monotonic()
+        self.tell(end, end.accepted, remote, local, now)
+        wire.read_first()
+        self.settle()
 
     def attach(self, descriptor: int, end: End, *, reads: bool) -> None:
         """A pipe, a file or a socket that we were started with becomes the stream of `end`, in one direction."""
@@ -357,14 +373,23 @@ class Driver:
             self._connect(order, socket.AF_UNIX, address.path)
         else:
             family = family_of(address.host)
-            if family is None or not order.brief:
-                self._open_long(order, family)
+            if family is None:
+                self._look_up(order)
             else:
                 self._connect(order, family, (address.host, address.port))
 
-    def _open_long(self, order: Open, family: int | None) -> None:
-        """Connect to a host that has to be looked up (`family` is None), or for a longer time."""
+    def _look_up(self, order: Open) -> None:
+        """Find the addresses of a host, and go on with `_looked_up`."""
         raise NotImplementedError
+
+    def _looked_up(self, order: Open, found: list[Any] | BaseException) -> None:
+        """`found`: as of getaddrinfo."""
+        if isinstance(found, BaseException):
+            reason = found if isinstance(found, OSError) else OSError(errno.EINVAL, str(found))
+            self.tell(order.end, order.end.lost, reason, self.turn.now)
+            return
+        addresses: list[tuple[int, Any]] = [(one[0], one[4]) for one in found]
+        self._connect(order, addresses[0][0], addresses[0][1], addresses[1:])
 
     def _connect(self, order: Open, family: int, address: Any, others: list[tuple[int, Any]] | None = None) -> None:
         """Connect without a round through any loop where the kernel answers at once."""

@@ -1,8 +1,8 @@
 """The event driver: an event loop's callbacks in, one settled turn out.
 
-Promise: thousands of streams in one thread; the loop joins the writes of a whole iteration; what may wait has
+Promise: thousands of streams in one thread, all under one epoll of ours, which the loop watches; what may wait has
 threads of its own, or is a coroutine.
-Must never know: HTTP, routes, workers. Next: `driver.py`, what it shares with the blocking driver; `transports.py`.
+Must never know: HTTP, routes, workers. Next: `driver.py`, what it shares with the blocking driver; `wires.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import errno
 import functools
 import queue
 import socket
@@ -23,8 +22,7 @@ from gateway.drivers.children import Reaper, Start, StartFunction
 from gateway.drivers.driver import SWEEP_S, Closed, Driver
 from gateway.drivers.forks import end_stray
 from gateway.drivers.poller import Poller
-from gateway.drivers.transports import StreamWire
-from gateway.ends import OPEN, AsyncWork, End, Open, SocketName, Spawn, Turn, Work
+from gateway.ends import AsyncWork, End, Open, Spawn, Turn, Work
 
 LAUNCHERS: Final = 4
 """Threads that start processes, so that the loop does not wait for an exec."""
@@ -47,8 +45,6 @@ class EventDriver(Driver):
     """All ends of one event loop: of the one given, or of its own, which it makes when it is opened."""
 
     loop: asyncio.AbstractEventLoop
-    joins: bool
-    """Whether `writelines` tells that the peer is clogged: asyncio's own does since 3.13.2 (gh-127655)."""
 
     def __init__(
         self,
@@ -69,10 +65,6 @@ class EventDriver(Driver):
         self._over = False
         self._looking = False
         self._failed: BaseException | None = None
-        self._taking: dict[Any, socket.socket] = {}
-        """Tasks of the loop, each with the socket that it makes a transport of."""
-        self._untold: set[End] = set()
-        """Ends of those sockets that do not know of them yet."""
         self._sweeping: asyncio.TimerHandle | None = None
         self._to_launch: queue.SimpleQueue[tuple[Spawn, Start] | None] = queue.SimpleQueue()
         self._launchers: list[threading.Thread] = []
@@ -100,9 +92,8 @@ class EventDriver(Driver):
             return
         if self._own:
             self.loop = new_loop()
-        self.joins = not isinstance(self.loop, asyncio.BaseEventLoop)
         self._home = threading.get_ident()
-        self._open_with(Poller(self.loop))
+        self._open_with(Poller(self._began, self._round_over, self.loop))
         self._sweeping = self.loop.call_later(SWEEP_S, self._sweep_again)
 
     def run(self, done: Callable[[], bool]) -> None:
@@ -159,7 +150,7 @@ class EventDriver(Driver):
     def _shut(self) -> None:
         if self._sweeping is not None:
             self._sweeping.cancel()
-        for task in [*self._opening.values(), *self._taking, *self._tasks]:
+        for task in [*self._opening.values(), *self._tasks]:
             task.cancel()
 
     def _shut_loop(self) -> None:
@@ -173,7 +164,7 @@ class EventDriver(Driver):
             self._spin(asyncio.wait(set(self._tasks), timeout=LEAVE_S))
         for thread in [*self._launchers, *self._pool]:
             thread.join(max(0.0, until - monotonic()))
-        for _ in range(3):  # the loop closes its transports in its own time
+        for _ in range(3):  # the loop closes transports, which are an application's, in its own time
             self._spin(asyncio.sleep(0))
 
     def _spin(self, what: Any) -> None:
@@ -306,72 +297,18 @@ class EventDriver(Driver):
 
     # ------------------------------------------------------------------ streams
 
-    def _gather(self, end: End) -> None:
-        if not self._gathering:
-            self.loop.call_soon(self._gather_all)
-        super()._gather(end)
+    def _look_up(self, order: Open) -> None:
+        look_up: Any = self.loop.getaddrinfo
+        task = self.loop.create_task(look_up(order.address.host, order.address.port, type=socket.SOCK_STREAM))
+        task.add_done_callback(functools.partial(self._found, order))
+        self._opening[order.end] = task
 
-    def serve(self, end: End) -> StreamWire:
-        """A protocol for an accepted connection: pass it to the loop's create_server."""
-        return StreamWire(self, end)
-
-    def take(self, sock: socket.socket, end: End) -> None:
-        sock.setblocking(False)
-        # no coroutine of our own: this file is compiled, and from Python 3.12 on a compiled one loses exceptions
-        connect: Any = self.loop.connect_accepted_socket
-        task = self.loop.create_task(connect(functools.partial(StreamWire, self, end), sock))
-        self._taking[task] = sock
-        self._untold.add(end)
-        task.add_done_callback(functools.partial(self._taken, end))
-
-    @property
-    def taking(self) -> int:
-        return len(self._untold)
-
-    def _taken(self, end: End, task: asyncio.Task[Any]) -> None:
-        sock = self._taking.pop(task)
-        error = OSError(errno.ECANCELED, "") if task.cancelled() else task.exception()
-        if error is None:
+    def _found(self, order: Open, task: asyncio.Task[Any]) -> None:
+        if task.cancelled() or self._opening.pop(order.end, None) is None:
             return
-        sock.close()
-        self._untold.discard(end)
-        if end.wire is None and not self.closed:
-            now = self.turn.now = monotonic()
-            reason = error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
-            self.tell(end, end.accepted, ("", 0), ("", 0), now)
-            self.tell(end, end.lost, reason, now)
-            self.settle()
-
-    def _open_long(self, order: Open, family: int | None) -> None:
-        end, address = order.end, order.address
-        connect: Any = self.loop.create_connection
-        factory = functools.partial(StreamWire, self, end, opened=True)
-        task = self.loop.create_task(connect(factory, address.host, address.port))
-        task.add_done_callback(functools.partial(self._came, order))
-        self._opening[end] = task
-
-    def _came(self, order: Open, task: asyncio.Task[Any]) -> None:
-        """The loop has made a connection (then `made` was called), or has not."""
-        error = None if task.cancelled() else task.exception()
-        if error is not None and self._opening.pop(order.end, None) is not None:
-            self.turn.now = monotonic()
-            reason = error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
-            self.tell(order.end, order.end.lost, reason, self.turn.now)
-            self.settle()
-
-    def made(self, wire: StreamWire, remote: SocketName, local: SocketName) -> None:
-        """A transport stands: one that was ordered, or a client's."""
-        end = wire.end
-        now = self.turn.now = monotonic()
-        self._untold.discard(end)
-        if self._opening.pop(end, None) is not None:
-            self.tell(end, end.connected, now)
-            end.touch()
-        elif end.closing is not OPEN or self.closed:  # given up, and told so, while it was being made
-            end.wire = None
-            wire.transport.abort()
-        else:
-            self.tell(end, end.accepted, remote, local, now)
+        self.turn.now = monotonic()
+        error = task.exception()
+        self._looked_up(order, task.result() if error is None else error)
         self.settle()
 
     # ------------------------------------------------------------------ processes

@@ -23,8 +23,11 @@ ONE_OF_US: Final = select.EPOLLEXCLUSIVE
 class Poller:
     """Descriptors and who is to be woken, with the events that came."""
 
-    def __init__(self, loop: Any = None) -> None:
-        """`loop`: the event loop (of asyncio or uvloop) that goes round; None where `wait` is called instead."""
+    def __init__(self, began: Callable[[], None], over: Callable[[], None], loop: Any = None) -> None:
+        """`began` and `over` are called before and after the callbacks of a round. `loop`: the event loop (of asyncio
+        or uvloop) that goes round; None where `wait` is called instead."""
+        self._began = began
+        self._over = over
         self._loop = loop  # Any: the two do not return the same from what is called here
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], None]] = {}
@@ -71,16 +74,20 @@ class Poller:
         found = self._epoll.poll(0.0 if self._files else timeout)
         if fresh:
             fresh.clear()
-        for descriptor, events in found:
-            callback = callbacks.get(descriptor)
-            # an earlier one of this round may have closed it, and another one may have its number now
-            if callback is not None and descriptor not in fresh:
-                callback(events)
-        if self._files:
-            for descriptor, events in list(self._files.items()):
+        self._began()
+        try:
+            for descriptor, events in found:
                 callback = callbacks.get(descriptor)
-                if callback is not None:
-                    callback(events & (READABLE | WRITABLE))
+                # an earlier one of this round may have closed it, and another one may have its number now
+                if callback is not None and descriptor not in fresh:
+                    callback(events)
+            if self._files:
+                for descriptor, events in list(self._files.items()):
+                    callback = callbacks.get(descriptor)
+                    if callback is not None:
+                        callback(events & (READABLE | WRITABLE))
+        finally:
+            self._over()
 
     def _ready(self) -> None:
         self.wait(0.0)

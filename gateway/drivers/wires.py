@@ -1,7 +1,7 @@
 """The streams that we move by ourselves: an end's octets in and out of a socket, a pipe, a file.
 
 Promise: the contract of `gateway/ends.py`; back-pressure both ways; no descriptor and no file outlives its stream.
-Must never know: HTTP, routes, workers. Next: `driver.py`, which settles the turn; `transports.py`, the other kind.
+Must never know: HTTP, routes, workers. Next: `driver.py`, which settles the turn; `poller.py`, which wakes them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import errno
 import os
 import socket
 import struct
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.drivers.poller import CLOSED, HUNG_UP, READABLE, WRITABLE
@@ -20,7 +19,14 @@ from gateway.ends import OPEN, Close, End, FileSlice, Outgoing
 if TYPE_CHECKING:
     from gateway.drivers.driver import Driver
 
-READ_BYTES: Final = 64 * 1024
+FIRST_BYTES: Final = 16 * 1024
+READ_BYTES: Final = 256 * 1024
+"""What is read at once, at first, and at most where much comes."""
+HIGH_WATER: Final = 128 * 1024
+LOW_WATER: Final = 32 * 1024
+"""Above and below which an end is told of what waits to be sent."""
+JOIN_BYTES: Final = 16 * 1024
+"""What is copied to be one piece."""
 LINGER_S: Final = 2.0
 """How long octets are read and dropped after a refusal, so that the client can read our answer."""
 SENDFILE_BYTES: Final = 1 << 20
@@ -53,7 +59,7 @@ class DescriptorWire:
 
     __slots__ = (
         "accepted", "begun", "brief", "broken", "connecting", "delays", "descriptor", "driver", "end", "hung_up", "lingers",
-        "others", "pending", "pid", "reads", "restores", "slice", "sock", "watched",
+        "others", "pending", "pid", "reads", "restores", "room", "slice", "sock", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -101,6 +107,8 @@ class DescriptorWire:
         self.lingers = False
         """Whether we have ended our side, and read and drop what still comes."""
         self.watched = 0
+        self.room = FIRST_BYTES
+        """How much is read at once."""
         self.pending: list[memoryview] = []
         self.slice: FileSlice | None = None
         """Part of a file that comes after `pending`, and before what the end has ready."""
@@ -109,8 +117,9 @@ class DescriptorWire:
 
     def _ready(self, events: int) -> None:
         """Called by the poller: it can be read or written, or the other side is gone."""
-        driver = self.driver
-        driver.turn.now = monotonic()
+        end = self.end
+        if end.touched and end.closing is not OPEN:  # it is about to be closed
+            return
         if self.connecting and events & ~(READABLE | WRITABLE):
             self._read()  # which tells why it can't be connected
         else:
@@ -121,8 +130,7 @@ class DescriptorWire:
                 self.hung_up = events & (HUNG_UP | CLOSED) == HUNG_UP
                 self._read()
             if self.watched & WRITABLE and events & ~READABLE:
-                self.end.touch()
-        driver.settle()
+                end.touch()
 
     def _stands(self) -> None:
         self.connecting = False
@@ -140,20 +148,25 @@ class DescriptorWire:
     def _read(self) -> None:
         driver, end = self.driver, self.end
         try:
-            octets = os.read(self.descriptor, READ_BYTES)
+            octets = os.read(self.descriptor, self.room)
             if self.connecting:
                 self._stands()
             if octets:
                 if self.lingers:
                     return
                 driver.tell(end, end.received, octets, driver.turn.now)
-                if self.descriptor < 0 or not end.wants_data or len(octets) == READ_BYTES:
+                if len(octets) > JOIN_BYTES:
+                    driver.settle_at_once()
+                if len(octets) == self.room:  # there may be more, for which the poller wakes us again
+                    self.room = min(4 * self.room, READ_BYTES)
+                    return
+                if self.descriptor < 0 or not end.wants_data:
                     return
                 if not self.hung_up:
                     if not self.brief:
                         return
                     # a worker that closes after its answer mostly has done so by now
-                    octets = os.read(self.descriptor, READ_BYTES)
+                    octets = os.read(self.descriptor, self.room)
                     if octets:
                         driver.tell(end, end.received, octets, driver.turn.now)
                         return
@@ -210,9 +223,15 @@ class DescriptorWire:
             written = self._write()
             if written == _GONE:
                 return
-        if self.pending or self.slice is not None:
-            if written or not end.held:
-                driver.tell(end, end.unsent, self._unsent(), driver.turn.now)
+        unsent = self._unsent() if self.pending or self.slice is not None else 0
+        if unsent > LOW_WATER:
+            if unsent > HIGH_WATER or end.held:
+                if written or not end.held:
+                    driver.tell(end, end.unsent, unsent, driver.turn.now)
+        elif unsent:
+            if end.held or end.wants_room:
+                end.wants_room = False
+                driver.tell(end, end.unsent, 0, driver.turn.now)
         elif end.closing is not OPEN:
             self._close()
             return
@@ -239,6 +258,10 @@ class DescriptorWire:
                 piece = out[0]
                 if type(piece) is bytes:
                     return self._write_one(piece)
+            if len(out) == 2 and not self.pending:  # mostly a head and its small content
+                piece, last = out
+                if type(piece) is bytes and type(last) is bytes and len(last) <= JOIN_BYTES:
+                    return self._write_one(piece + last)
             if out:
                 self._queue(out)
         return self._write_all()
