@@ -65,6 +65,16 @@ Outgoing: TypeAlias = bytes | FileSlice
 SocketName: TypeAlias = tuple[str, int]
 
 
+class Wire:
+    """What a driver attaches to an end."""
+
+    __slots__ = ()
+
+    def flush(self) -> None:
+        """Write what the end has ready and do what it wants."""
+        raise NotImplementedError
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class End:
     """One byte stream. The rules subclass it; a driver attaches itself in `wire`."""
@@ -73,7 +83,7 @@ class End:
 
     def __init__(self, turn: Turn) -> None:
         self.turn = turn
-        self.wire: Any = None
+        self.wire: Wire | None = None
         self.wants_data = True
         """False: the driver stops reading (back-pressure inwards)."""
         self.wants_room = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import socket
+import sys
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -61,7 +62,7 @@ class Engine:
     def sit(self, neighbours: Neighbours, requests: float) -> None:
         """Take a place among others, for so many requests."""
         self.site.neighbours = neighbours
-        self.site.requests = requests
+        self.site.requests = sys.maxsize if math.isinf(requests) else int(requests)
 
     def open(self) -> None:
         """Begin, in the process and the thread that will run it."""

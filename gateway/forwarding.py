@@ -32,7 +32,7 @@ class Forwarding:
         self.believes = bool(trusted) or unix
         """Whether there is anybody whose word counts."""
         self._trusted: dict[bytes, bool] = {}
-        self._lines: dict[tuple[Peer, bytes], bytes] = {}
+        self._lines: dict[tuple[bytes, bool, bytes], bytes] = {}
 
     def trusts(self, peer: Peer) -> bool:
         return self.believes and self._trusts_address(peer.remote_addr)
@@ -71,7 +71,7 @@ class Forwarding:
         if self.trusts(direct):
             lines = encode_lines(self._trusted_lines(exchange, direct))
         else:
-            key = (direct, exchange.request.host)
+            key = (direct.remote_addr, direct.https, exchange.request.host)
             known = self._lines.get(key)
             if known is None:
                 if len(self._lines) >= _CACHE:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -170,7 +171,7 @@ class Site:
         """How many exchanges are under way; the drain waits for 0, and for every connection of a client."""
         self.served = 0
         """How many exchanges are over."""
-        self.requests = math.inf
+        self.requests = sys.maxsize
         """So many are enough: another engine is to take the place of this one."""
         self.draining = False
         self.neighbours: Neighbours = ALONE
@@ -179,6 +180,9 @@ class Site:
         """The line Date, for responses whose origin gave none."""
         self.software = SOFTWARE
         self.server = SERVER
+        self._looked = -1.0
+        self._waiting = False
+        """Whether others waited for their turn at that time."""
         self._prefix = b""
         self._count = 0
         self._dropped: set[bytes] = set()
@@ -210,7 +214,12 @@ class Site:
     def full(self) -> bool:
         """Whether a connection is to end with the response to the request that has just come: the engine has
         served enough, or others wait for their turn."""
-        return self.draining or self.served + self.exchanges + 1 >= self.requests or self.neighbours.waiting()
+        if self.draining or self.served + self.exchanges + 1 >= self.requests:
+            return True
+        if self.turn.now != self._looked:  # once for all that came at the same time
+            self._looked = self.turn.now
+            self._waiting = self.neighbours.waiting()
+        return self._waiting
 
     def leave(self, front: Front) -> None:
         self.fronts.discard(front)

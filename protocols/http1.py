@@ -9,7 +9,7 @@ Next: `http1_head.py` and `http1_grammar.py` for heads, `http1_framing.py` and `
 from __future__ import annotations
 
 import enum
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from protocols import http1_grammar as grammar
 from protocols.chunked import ChunkedReader
@@ -17,6 +17,7 @@ from protocols.fields import Memo, one_length, tokens
 from protocols.http1_framing import (
     CODING,
     ContentReader,
+    Heads,
     Section,
     check_coding,
     explain_refusal,
@@ -80,11 +81,13 @@ _BROKEN: Final = Reading.BROKEN
 class RequestReader:
     """What a client sends, one message at a time. Whoever raised RemoteProtocolError goes on doing so."""
 
-    __slots__ = ("state", "_buffer", "_content", "_sections")
+    __slots__ = ("state", "_buffer", "_content", "_heads", "_sections")
 
     def __init__(self, tokeniser: Tokeniser, limits: HeadLimits = HeadLimits()) -> None:  # noqa: B008 (frozen)
         self.state = _HEAD
-        self._sections = sections_of(tokeniser).requests
+        sections = sections_of(tokeniser)
+        self._heads = _heads(sections.request_heads, limits)
+        self._sections = sections.requests
         self._buffer = HeadBuffer(REQUEST, limits)
         self._content = ContentReader(limits)
 
@@ -104,7 +107,7 @@ class RequestReader:
         return self.state is not _CONTENT and bool(self._buffer.arrived)
 
     def receive(self, octets: bytes) -> list[Event]:
-        """Events of the current message, never beyond its end; further octets are held.
+        """Events of the current message, never beyond its end; further octets are held. The list is not to be changed.
 
         Raises RemoteProtocolError with the status to answer: 400, 414, 417, 431, 501 or 505.
         """
@@ -154,7 +157,14 @@ class RequestReader:
         return held
 
     def _head(self, octets: bytes) -> list[Event]:
-        match = self._buffer.take(octets)
+        buffer = self._buffer
+        fresh = not buffer.arrived
+        if fresh:
+            again = self._heads.known.get(octets)
+            if again is not None:
+                self.state = _DONE
+                return again
+        match = buffer.take(octets)
         if match is None:
             return []
         method, target, version, section = match.groups()
@@ -166,8 +176,8 @@ class RequestReader:
         meaning = known.meaning.get(version)
         if meaning is None:
             meaning = known.meaning[version] = _request_meaning(known, version)
-        fields, host, length, keep_alive, expects_continue, upgrade = meaning
-        derived: Derived | None = known.derived
+        fields, host, length, keep_alive, expects_continue, upgrade, shared = meaning
+        derived: Derived | None = shared
         if target[0] != _SLASH:
             host = _authority(method, target, host)
             derived = None  # the host is not the section's, nor is what follows from it
@@ -180,9 +190,12 @@ class RequestReader:
         rest = match.string[stop:]
         if length == 0:
             self.state = _DONE
+            whole: list[Event] = [request, END]
             if rest:
-                self._buffer.arrived += rest
-            return [request, END]
+                buffer.arrived += rest
+            elif fresh and not buffer.arrived:
+                self._heads.note(octets, whole)
+            return whole
         self.state = _CONTENT
         self._content.begin(length, chunked=length is None)
         events: list[Event] = [request]
@@ -196,8 +209,17 @@ class RequestReader:
             self._buffer.arrived += rest
 
 
-_RequestMeaning: TypeAlias = tuple[list[FieldLine], bytes, int | None, bool, bool, bytes]
-"""Fields, host, length, keep_alive, expects_continue, upgrade of a Request."""
+_RequestMeaning: TypeAlias = tuple[list[FieldLine], bytes, int | None, bool, bool, bytes, Derived]
+"""Fields, host, length, keep_alive, expects_continue, upgrade, derived of a Request."""
+
+_Meaning = TypeVar("_Meaning")
+
+
+def _heads(kept: dict[HeadLimits, Heads[_Meaning]], limits: HeadLimits) -> Heads[_Meaning]:
+    heads = kept.get(limits)
+    if heads is None:
+        heads = kept[limits] = Heads()
+    return heads
 
 
 def _request_meaning(section: Section, version: bytes) -> _RequestMeaning:
@@ -220,11 +242,11 @@ def _request_meaning(section: Section, version: bytes) -> _RequestMeaning:
         raise RemoteProtocolError(f"Host is {host[:60]!r}, not a name or address and a port")
     if version == b"HTTP/1.0":  # RFC 9110 7.8, 10.1.1: Upgrade and Expect are ignored in 1.0
         keep_alive = b"keep-alive" in options and b"close" not in options
-        return fields, host, length, keep_alive, False, b""
+        return fields, host, length, keep_alive, False, b"", {}
     expects_continue = expect is not None and _expects_continue(expect) and length != 0
     if upgrade is None or b"upgrade" not in options:
         upgrade = b""
-    return fields, host, length, b"close" not in options, expects_continue, upgrade
+    return fields, host, length, b"close" not in options, expects_continue, upgrade, {}
 
 
 def _authority(method: bytes, target: bytes, host: bytes) -> bytes:
@@ -262,13 +284,15 @@ def _expects_continue(expect: bytes) -> bool:
 class ResponseReader:
     """What an origin server answers. Whoever raised RemoteProtocolError goes on doing so."""
 
-    __slots__ = ("held", "state", "_buffer", "_content", "_sections", "_to_head")
+    __slots__ = ("held", "state", "_buffer", "_content", "_heads", "_sections", "_to_head")
 
     def __init__(self, tokeniser: Tokeniser, limits: HeadLimits = HeadLimits()) -> None:  # noqa: B008 (frozen)
         self.state = _DONE
         self.held = 0
         """Octets that came when nothing was awaited: the connection must not be used again."""
-        self._sections = sections_of(tokeniser).responses
+        sections = sections_of(tokeniser)
+        self._heads = _heads(sections.response_heads, limits)
+        self._sections = sections.responses
         self._buffer = HeadBuffer(RESPONSE, limits)
         self._content = ContentReader(limits)
         self._to_head = False
@@ -321,6 +345,12 @@ class ResponseReader:
 
     def _head(self, octets: bytes, events: list[Event]) -> bytes | None:
         """Append the response and perhaps its end; the octets after the head, None while it is not whole."""
+        stop = octets.find(b"\r\n\r\n") + 4
+        fresh = stop > 3 and not self._buffer.arrived
+        if fresh:
+            meaning = self._heads.known.get(octets[:stop])
+            if meaning is not None:
+                return self._begin(meaning, octets[stop:], events)
         match = self._buffer.take(octets)
         if match is None:
             return None
@@ -332,17 +362,19 @@ class ResponseReader:
             if meaning is None:
                 if len(known.meaning) >= MEANINGS:  # a reason phrase may be another one every time
                     known.meaning.clear()
-                    known.derived.clear()
                 meaning = known.meaning[start] = _response_meaning(known, version, int(status_digits), reason or b"")
         except RemoteProtocolError:
             explain_refusal(section, version)
             raise
+        if fresh and match.end() == stop:
+            self._heads.note(octets[:stop], meaning)
+        return self._begin(meaning, match.string[match.end() :], events)
+
+    def _begin(self, meaning: _ResponseMeaning, rest: bytes, events: list[Event]) -> bytes | None:
         response, chunked, persists = meaning
-        stop = match.end()
-        rest = match.string[stop:]
         status, length = response.status, response.length
         if self._to_head and status >= 200:  # RFC 9112 6.3
-            response = Response(status, response.fields, response.reason, 0, persists, known.derived)
+            response = Response(status, response.fields, response.reason, 0, persists)
             length = 0
         events.append(response)
         if length == 0:
@@ -359,9 +391,13 @@ class ResponseReader:
         return rest
 
 
-def _response_meaning(section: Section, version: bytes, status: int, reason: bytes) -> tuple[Response, bool, bool]:
-    """A response that is no answer to HEAD, whether it is chunked, and whether the connection would
-    persist if it were one to HEAD. Raises RemoteProtocolError."""
+_ResponseMeaning: TypeAlias = tuple[Response, bool, bool]
+"""A response that is no answer to HEAD, whether it is chunked, and whether the connection would persist if it were one
+to HEAD."""
+
+
+def _response_meaning(section: Section, version: bytes, status: int, reason: bytes) -> _ResponseMeaning:
+    """Raises RemoteProtocolError."""
     fields = section.fields
     declared, coding, options = section.control[:3]
     length: int | None = None
@@ -379,5 +415,5 @@ def _response_meaning(section: Section, version: bytes, status: int, reason: byt
         length = 0
     elif length is None and coding is None:
         keep_alive = False
-    derived = section.derived if status >= 200 else None
+    derived: Derived | None = {} if status >= 200 else None
     return Response(status, fields, reason, length, keep_alive, derived), coding is not None, persists

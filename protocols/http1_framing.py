@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from protocols import http1_grammar as grammar
 from protocols.chunked import ChunkedReader, encode_chunk, encode_last_chunk
@@ -19,14 +19,16 @@ from protocols.http1_tokeniser import Tokeniser
 from protocols.message import (
     END,
     Content,
-    Derived,
     EndOfMessage,
     Event,
     FieldLine,
     FieldLines,
     LocalProtocolError,
     RemoteProtocolError,
+    Response,
 )
+
+T = TypeVar("T")
 
 HOST: Final = 1
 LENGTH: Final = 2
@@ -84,7 +86,6 @@ class Section:
 
     fields: list[FieldLine]
     control: Control
-    derived: Derived
     meaning: dict[Any, Any]
     """What `http1.py` made of it, by the version of the message."""
 
@@ -94,16 +95,41 @@ SECTION_BYTES: Final = 1024
 after request."""
 
 
+HEAD_BYTES: Final = 1024
+HEADS: Final = 512
+"""Heads up to this size, and so many, are remembered whole, with what they mean."""
+
+
+class Heads(Generic[T]):
+    """Heads that came before, by their octets, start-line included; all have passed the same limits."""
+
+    __slots__ = ("known",)
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, T] = {}
+
+    def note(self, head: bytes, meaning: T) -> None:
+        """Bounded, since peers choose the keys: as in Memo."""
+        if len(head) <= HEAD_BYTES:
+            if len(self.known) >= HEADS:
+                self.known.clear()
+            self.known[head] = meaning
+
+
 class Sections:
     """What one tokeniser has split, by the octets of the section."""
 
     def __init__(self, tokeniser: Tokeniser) -> None:
+        self.request_heads: dict[HeadLimits, Heads[list[Event]]] = {}
+        """The events of requests without content."""
+        self.response_heads: dict[HeadLimits, Heads[tuple[Response, bool, bool]]] = {}
+        """As `http1.py` understands them."""
         self.requests = Memo(lambda section: _section(tokeniser.split_request(section)), SECTION_BYTES)
         self.responses = Memo(lambda section: _section(tokeniser.split_response(section)), SECTION_BYTES)
 
 
 def _section(fields: list[FieldLine]) -> Section:
-    return Section(fields, control(fields), {}, {})
+    return Section(fields, control(fields), {})
 
 
 _known: dict[int, tuple[Tokeniser, Sections]] = {}

@@ -35,6 +35,9 @@ def _status_line(response: Response) -> bytes:
 class _Block:
     """The status-line and field lines of a response in one piece, those that frame its content apart."""
 
+    status: int
+    length: int | None
+    """Of the response that it was made of."""
     octets: bytes
     """Each line with its CRLF."""
     declared: bytes | None
@@ -43,6 +46,8 @@ class _Block:
     dated: bool
     named: bool
     """Whether Connection, Date and Server are there."""
+    with_length: bytes
+    """`octets` and the line Content-Length, where the length is known and all agrees; else nothing."""
 
 
 def encode_lines(fields: FieldLines) -> bytes:
@@ -54,12 +59,15 @@ def encode_lines(fields: FieldLines) -> bytes:
     return octets
 
 
+_BLOCK: Final = "block"
+
+
 def _block(response: Response) -> _Block:
     derived = response.derived
-    key = (_Block, response.status, response.reason)
-    known: _Block | None = derived.get(key) if derived is not None else None
-    if known is not None:
-        return known
+    if derived is not None:
+        known: _Block | None = derived.get(_BLOCK)
+        if known is not None and known.length == response.length and known.status == response.status:
+            return known
     declared: bytes | None = None
     connection = dated = named = False
     lines: list[FieldLine] = []
@@ -79,9 +87,15 @@ def _block(response: Response) -> _Block:
         elif mark == SERVER:
             named = True
         lines.append(line)
-    block = _Block(_status_line(response) + encode_lines(lines), declared, connection, dated, named)
+    octets = _status_line(response) + encode_lines(lines)
+    status, length = response.status, response.length
+    with_length = b""
+    if length is not None and not connection and status not in (101, 204, 304):
+        if declared is None or (declared.isdigit() and int(declared) == length):
+            with_length = octets + b"Content-Length: %d\r\n" % length
+    block = _Block(status, length, octets, declared, connection, dated, named, with_length)
     if derived is not None:
-        derived[key] = block
+        derived[_BLOCK] = block
     return block
 
 
@@ -121,12 +135,15 @@ class ResponseWriter:
         """
         status, length = response.status, response.length
         block = _block(response)
+        if block.dated:
+            date = b""
+        if block.named:
+            server = b""
+        if block.with_length and self._modern and self.keep_alive and not self._to_head:  # nearly all of them
+            self._content.begin(Framing.LENGTH, length)
+            return b"%b%b%b\r\n" % (block.with_length, date, server)
         declared = block.declared
-        octets = block.octets
-        if not block.dated:
-            octets += date
-        if not block.named:
-            octets += server
+        octets = block.octets + date + server
         if status == 101:
             self._content.begin(Framing.RAW)
             self.close_delimited = True

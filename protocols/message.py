@@ -17,7 +17,8 @@ FieldLine: TypeAlias = tuple[bytes, bytes]
 
 Derived: TypeAlias = dict[Any, Any]
 """What was computed from a header section, by whoever computed it: the same section comes again and
-again (that is why HPACK exists), and messages that share it share this. Never changes what is in it."""
+again (that is why HPACK exists), and messages that share it share this: requests with the same host, version and
+section, responses with the same head. Never changes what is in it."""
 
 FieldLines: TypeAlias = Sequence[FieldLine]
 """A header or trailer section, in order. Never changed in place once it is in a message."""

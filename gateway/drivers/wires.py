@@ -14,7 +14,7 @@ import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.drivers.poller import CLOSED, HUNG_UP, READABLE, WRITABLE
-from gateway.ends import OPEN, Close, End, FileSlice, Outgoing
+from gateway.ends import OPEN, Close, End, FileSlice, Outgoing, Wire
 
 if TYPE_CHECKING:
     from gateway.drivers.driver import Driver
@@ -54,7 +54,7 @@ def shut(sock: _socket.socket) -> None:
         pass
 
 
-class DescriptorWire:
+class DescriptorWire(Wire):
     """A descriptor with non-blocking reads and writes by ourselves."""
 
     __slots__ = (
@@ -154,7 +154,10 @@ class DescriptorWire:
             if octets:
                 if self.lingers:
                     return
-                driver.tell(end, end.received, octets, driver.turn.now)
+                try:
+                    end.received(octets, driver.turn.now)
+                except Exception as error:
+                    driver.guard(end, error)
                 if len(octets) > JOIN_BYTES:
                     driver.settle_at_once()
                 if len(octets) == self.room:  # there may be more, for which the poller wakes us again

@@ -47,6 +47,8 @@ _OURS: Final = frozenset(
 """Request fields that are ours to write, or that end here (Expect is answered by us)."""
 _PREFIX: Final = b"x-forwarded-prefix"
 _TE_TRAILERS: FieldLine = (b"TE", b"trailers")
+_ONWARD: Final = "onward"
+"""Under which a Response keeps the one that goes to the client."""
 FORWARDS: Final = 255
 """The greatest Max-Forwards that we pass on (RFC 9110 7.6.2 leaves it to each intermediary)."""
 
@@ -111,11 +113,11 @@ class HttpInterface:
         """The field lines that the origin server gets, encoded."""
         request = exchange.request
         derived = request.derived if request.method != b"OPTIONS" else None  # Max-Forwards means nothing to others
-        # one header section says less in HTTP/1.0 (RFC 9110 7.8), and only GET opens a WebSocket
-        websocket = opens_websocket(request, self.route)
         found = exchange.found
         mount = found.place.script_name if found is not None and self.route.app is not None else b""
-        key = (self, request.host, request.version, websocket, mount, member if self.route.host == "upstream" else None)
+        key: object = self
+        if request.upgrade or mount or self.route.host == "upstream":  # only GET opens a WebSocket
+            key = (self, opens_websocket(request, self.route), mount, member)
         lines: bytes | None = derived.get(key) if derived is not None else None
         if lines is None:
             fields = origin_fields(request, self.route, member.address)
@@ -313,13 +315,12 @@ class HttpConnection(Connection["Exchange"]):
             exchange.respond(Response(101, fields, response.reason))
             return
         derived = response.derived
-        key = (HttpConnection, response.status, response.reason, response.length)
-        onward: Response | None = derived.get(key) if derived is not None else None
+        onward: Response | None = derived.get(_ONWARD) if derived is not None else None
         if onward is None:
             fields = forwardable(response.fields)
             onward = Response(response.status, fields, response.reason, response.length, derived={})
             if derived is not None:
-                derived[key] = onward
+                derived[_ONWARD] = onward
         self.keep = response.keep_alive
         exchange.respond(onward)
 

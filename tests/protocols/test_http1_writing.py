@@ -16,7 +16,7 @@ def writer(version: bytes = b"HTTP/1.1", *, keep_alive: bool = True) -> Response
 
 def test_date_and_server_where_the_origin_gave_none() -> None:
     assert writer().head(Response(200, [], length=0), DATE, SERVER) == (
-        b"HTTP/1.1 200 OK\r\nDate: now\r\nServer: us\r\nContent-Length: 0\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nDate: now\r\nServer: us\r\n\r\n"
     )
     own = [(b"date", b"then"), (b"SERVER", b"them")]
     assert writer().head(Response(200, own, length=0), DATE, SERVER) == (
@@ -24,11 +24,13 @@ def test_date_and_server_where_the_origin_gave_none() -> None:
     )
 
 
-def test_what_is_shared_by_a_section_does_not_mix_statuses() -> None:
+def test_what_is_shared_does_not_mix_statuses_and_lengths() -> None:
     fields, derived = [(b"A", b"b")], {}  # type: ignore[var-annotated]
-    for status, line in ((200, b"200 OK"), (404, b"404 Not Found"), (200, b"200 OK")):
-        head = writer().head(Response(status, fields, length=0, derived=derived))
-        assert head.startswith(b"HTTP/1.1 " + line + b"\r\nA: b\r\n")
+    for status, length, line in (
+        (200, 0, b"200 OK"), (404, 0, b"404 Not Found"), (200, 0, b"200 OK"), (200, 7, b"200 OK"), (200, 0, b"200 OK"),
+    ):  # fmt: skip
+        head = writer().head(Response(status, fields, length=length, derived=derived))
+        assert head.startswith(b"HTTP/1.1 %b\r\nA: b\r\nContent-Length: %d\r\n" % (line, length))
 
 
 def test_http_1_0_is_told_by_the_end_of_the_connection() -> None:
