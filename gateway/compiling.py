@@ -60,11 +60,13 @@ COMPILED = (
     "protocols/cgi_application.py",
     "protocols/chunked.py",
     "protocols/fastcgi.py",
+    "protocols/fastcgi_events.py",
     "protocols/fastcgi_records.py",
     "protocols/http1.py",
     "protocols/http1_framing.py",
     "protocols/http1_head.py",
     "protocols/http1_writing.py",
+    "protocols/message.py",
     "protocols/scgi.py",
 )
 

@@ -82,7 +82,7 @@ class Router:
             raise self._no_route(host, target)
         route = routes[0]
         found = None
-        if route.root is None and route.interface != "static":  # the file system has no say
+        if route.root is None or route.interface == "static":  # the file system has no say
             try:
                 found = self._find(route, target)
             except GatewayError:  # another route may take this method: `resolve` tells

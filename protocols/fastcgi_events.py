@@ -8,87 +8,152 @@ Sections quoted are those of the FastCGI Specification, version 1.0 (Open Market
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
-import msgspec
+from typing import Final, TypeAlias
 
 from protocols.fastcgi_records import ProtocolStatus, Role
+from protocols.message import Value
 
 
-class Stdout(msgspec.Struct, frozen=True, gc=False):
+class Stdout(Value):
     """Octets of a response; small pieces are joined with what came before them. Never empty."""
 
-    request_id: int
-    octets: bytes
+    __slots__ = ("octets", "request_id")
+
+    def __init__(self, request_id: int, octets: bytes) -> None:
+        self.request_id: Final = request_id
+        self.octets: Final = octets
+
+    def parts(self) -> tuple[object, ...]:
+        return self.request_id, self.octets
 
 
-class StdoutEnd(msgspec.Struct, frozen=True, gc=False):
+class StdoutEnd(Value):
     """The worker has ended the response; END_REQUEST is still to come."""
 
-    request_id: int
+    __slots__ = ("request_id",)
+
+    def __init__(self, request_id: int) -> None:
+        self.request_id: Final = request_id
+
+    def parts(self) -> tuple[object, ...]:
+        return (self.request_id,)
 
 
-class Stderr(msgspec.Struct, frozen=True, gc=False):
+class Stderr(Value):
     """Octets for the error log. Never empty."""
 
-    request_id: int
-    octets: bytes
+    __slots__ = ("octets", "request_id")
+
+    def __init__(self, request_id: int, octets: bytes) -> None:
+        self.request_id: Final = request_id
+        self.octets: Final = octets
+
+    def parts(self) -> tuple[object, ...]:
+        return self.request_id, self.octets
 
 
-class EndRequest(msgspec.Struct, frozen=True, gc=False):
+class EndRequest(Value):
     """The request is over, and its id is free (5.5)."""
 
-    request_id: int
-    app_status: int
-    """As the exit status of a CGI program; unsigned, 32 bits."""
-    protocol_status: ProtocolStatus
+    __slots__ = ("app_status", "protocol_status", "request_id")
+
+    def __init__(self, request_id: int, app_status: int, protocol_status: ProtocolStatus) -> None:
+        self.request_id: Final = request_id
+        self.app_status: Final = app_status
+        """As the exit status of a CGI program; unsigned, 32 bits."""
+        self.protocol_status: Final = protocol_status
+
+    def parts(self) -> tuple[object, ...]:
+        return self.request_id, self.app_status, self.protocol_status
 
 
-class Values(msgspec.Struct, frozen=True, gc=False):
+class Values(Value):
     """The worker's answer to `get_values`: what it knows, by name (4.1)."""
 
-    pairs: dict[bytes, bytes]
+    __slots__ = ("pairs",)
+
+    def __init__(self, pairs: dict[bytes, bytes]) -> None:
+        self.pairs: Final = pairs
+
+    def parts(self) -> tuple[object, ...]:
+        return (self.pairs,)
 
 
-class UnknownType(msgspec.Struct, frozen=True, gc=False):
+class UnknownType(Value):
     """The worker does not know a management record of ours, by its type (4.2)."""
 
-    type: int
+    __slots__ = ("type",)
+
+    def __init__(self, type: int) -> None:
+        self.type: Final = type
+
+    def parts(self) -> tuple[object, ...]:
+        return (self.type,)
 
 
-class Skipped(msgspec.Struct, frozen=True, gc=False):
+class Skipped(Value):
     """A record was ignored: its request id is not active, or its management type is unknown (id 0)."""
 
-    request_id: int
-    type: int
+    __slots__ = ("request_id", "type")
+
+    def __init__(self, request_id: int, type: int) -> None:
+        self.request_id: Final = request_id
+        self.type: Final = type
+
+    def parts(self) -> tuple[object, ...]:
+        return self.request_id, self.type
 
 
-class Begin(msgspec.Struct, frozen=True, gc=False):
+class Begin(Value):
     """A request with all its meta-variables, in order."""
 
-    request_id: int
-    role: Role
-    keep_connection: bool
-    params: list[tuple[bytes, bytes]]
+    __slots__ = ("keep_connection", "params", "request_id", "role")
+
+    def __init__(self, request_id: int, role: Role, keep_connection: bool, params: list[tuple[bytes, bytes]]) -> None:
+        self.request_id: Final = request_id
+        self.role: Final = role
+        self.keep_connection: Final = keep_connection
+        self.params: Final = params
+
+    def parts(self) -> tuple[object, ...]:
+        return self.request_id, self.role, self.keep_connection, self.params
 
 
-class Stdin(msgspec.Struct, frozen=True, gc=False):
+class Stdin(Value):
     """Octets of a request's content. Never empty."""
 
-    request_id: int
-    octets: bytes
+    __slots__ = ("octets", "request_id")
+
+    def __init__(self, request_id: int, octets: bytes) -> None:
+        self.request_id: Final = request_id
+        self.octets: Final = octets
+
+    def parts(self) -> tuple[object, ...]:
+        return self.request_id, self.octets
 
 
-class StdinEnd(msgspec.Struct, frozen=True, gc=False):
+class StdinEnd(Value):
     """The request's content is complete."""
 
-    request_id: int
+    __slots__ = ("request_id",)
+
+    def __init__(self, request_id: int) -> None:
+        self.request_id: Final = request_id
+
+    def parts(self) -> tuple[object, ...]:
+        return (self.request_id,)
 
 
-class Abort(msgspec.Struct, frozen=True, gc=False):
+class Abort(Value):
     """The gateway has lost interest: `end` soon (5.4)."""
 
-    request_id: int
+    __slots__ = ("request_id",)
+
+    def __init__(self, request_id: int) -> None:
+        self.request_id: Final = request_id
+
+    def parts(self) -> tuple[object, ...]:
+        return (self.request_id,)
 
 
 GatewayEvent: TypeAlias = Stdout | StdoutEnd | Stderr | EndRequest | Values | UnknownType | Skipped

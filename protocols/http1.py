@@ -366,9 +366,10 @@ class ResponseReader:
         except RemoteProtocolError:
             explain_refusal(section, version)
             raise
-        if fresh and match.end() == stop:
+        end = match.end()
+        if fresh and end == stop:
             self._heads.note(octets[:stop], meaning)
-        return self._begin(meaning, match.string[match.end() :], events)
+        return self._begin(meaning, match.string[end:], events)
 
     def _begin(self, meaning: _ResponseMeaning, rest: bytes, events: list[Event]) -> bytes | None:
         response, chunked, persists = meaning

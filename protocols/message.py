@@ -8,9 +8,7 @@ Next: `fields.py` for what field lines mean, `http1.py` for the first codec.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
-
-import msgspec
+from typing import Any, Final, TypeAlias
 
 FieldLine: TypeAlias = tuple[bytes, bytes]
 """(field name as it was sent, field value without surrounding white space): RFC 9110 5."""
@@ -43,73 +41,154 @@ class LocalProtocolError(ProtocolError):
     """We were about to break the rule: a defect of the caller."""
 
 
-class Peer(msgspec.Struct, frozen=True, gc=False):
+class Value:
+    """Equal to another of its class whose parts are equal; never changed once it is made."""
+
+    __slots__ = ()
+
+    def parts(self) -> tuple[object, ...]:
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and isinstance(other, Value) and other.parts() == self.parts()
+
+    def __hash__(self) -> int:
+        return hash(self.parts())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}{self.parts()}"
+
+
+class Peer(Value):
     """The two sides of a client's connection."""
 
-    remote_addr: bytes
-    """IPv6 without brackets; b"" for a client of a unix socket."""
-    remote_port: bytes
-    server_addr: bytes
-    server_port: bytes
-    https: bool
+    __slots__ = ("https", "remote_addr", "remote_port", "server_addr", "server_port")
+
+    def __init__(
+        self, remote_addr: bytes, remote_port: bytes, server_addr: bytes, server_port: bytes, https: bool
+    ) -> None:
+        self.remote_addr: Final = remote_addr
+        """IPv6 without brackets; b"" for a client of a unix socket."""
+        self.remote_port: Final = remote_port
+        self.server_addr: Final = server_addr
+        self.server_port: Final = server_port
+        self.https: Final = https
+
+    def parts(self) -> tuple[object, ...]:
+        return self.remote_addr, self.remote_port, self.server_addr, self.server_port, self.https
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
+class Request(Value):
     """The head of a request (RFC 9110 3.4, RFC 9112 3)."""
 
-    method: bytes
-    target: bytes
-    """The request-target exactly as sent, e.g. b"/a%20b?x=1" (RFC 9112 3.2)."""
-    fields: FieldLines
-    version: bytes = b"HTTP/1.1"
-    """As the client sent it; what is above 1.1 is handled as 1.1."""
-    host: bytes = b""
-    """The validated authority: from an absolute-form target, else from Host; b"" if none (HTTP/1.0)."""
-    length: int | None = 0
-    """Octets of content: 0 for none, None where only its end will tell (chunked)."""
-    keep_alive: bool = True
-    """Whether the client lets the connection persist (RFC 9112 9.3)."""
-    expects_continue: bool = False
-    upgrade: bytes = b""
-    """Value of Upgrade where Connection names it, else b"" (RFC 9110 7.8)."""
-    derived: Derived | None = None
-    """None where the section is not shared."""
+    __slots__ = (
+        "derived", "expects_continue", "fields", "host", "keep_alive", "length", "method", "target", "upgrade", "version",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        fields: FieldLines,
+        version: bytes = b"HTTP/1.1",
+        host: bytes = b"",
+        length: int | None = 0,
+        keep_alive: bool = True,
+        expects_continue: bool = False,
+        upgrade: bytes = b"",
+        derived: Derived | None = None,
+    ) -> None:
+        self.method: Final = method
+        self.target: Final = target
+        """The request-target exactly as sent, e.g. b"/a%20b?x=1" (RFC 9112 3.2)."""
+        self.fields: Final = fields
+        self.version: Final = version
+        """As the client sent it; what is above 1.1 is handled as 1.1."""
+        self.host: Final = host
+        """The validated authority: from an absolute-form target, else from Host; b"" if none (HTTP/1.0)."""
+        self.length: Final = length
+        """Octets of content: 0 for none, None where only its end will tell (chunked)."""
+        self.keep_alive: Final = keep_alive
+        """Whether the client lets the connection persist (RFC 9112 9.3)."""
+        self.expects_continue: Final = expects_continue
+        self.upgrade: Final = upgrade
+        """Value of Upgrade where Connection names it, else b"" (RFC 9110 7.8)."""
+        self.derived: Final = derived
+        """None where the section is not shared."""
+
+    def parts(self) -> tuple[object, ...]:
+        return (
+            self.method, self.target, self.fields, self.version, self.host, self.length, self.keep_alive,
+            self.expects_continue, self.upgrade, self.derived,
+        )  # fmt: skip
 
 
-class Response(msgspec.Struct, frozen=True, gc=False):
+class Response(Value):
     """The head of a response; a status below 200 is an interim one (RFC 9110 15)."""
 
-    status: int
-    fields: FieldLines
-    reason: bytes = b""
-    length: int | None = None
-    """Octets of content that will follow: 0 for none, None where only its end will tell."""
-    keep_alive: bool = False
-    """Whether the sender lets the connection persist (HTTP only)."""
-    derived: Derived | None = None
-    """None where the section is not shared."""
+    __slots__ = ("derived", "fields", "keep_alive", "length", "reason", "status")
+
+    def __init__(
+        self,
+        status: int,
+        fields: FieldLines,
+        reason: bytes = b"",
+        length: int | None = None,
+        keep_alive: bool = False,
+        derived: Derived | None = None,
+    ) -> None:
+        self.status: Final = status
+        self.fields: Final = fields
+        self.reason: Final = reason
+        self.length: Final = length
+        """Octets of content that will follow: 0 for none, None where only its end will tell."""
+        self.keep_alive: Final = keep_alive
+        """Whether the sender lets the connection persist (HTTP only)."""
+        self.derived: Final = derived
+        """None where the head is not shared."""
+
+    def parts(self) -> tuple[object, ...]:
+        return self.status, self.fields, self.reason, self.length, self.keep_alive, self.derived
 
 
-class LocalRedirect(msgspec.Struct, frozen=True, gc=False):
+class LocalRedirect(Value):
     """The script wants another path of this server to answer instead (RFC 3875 6.2.2)."""
 
-    target: bytes
-    """Path and query, as the script gave them."""
+    __slots__ = ("target",)
+
+    def __init__(self, target: bytes) -> None:
+        self.target: Final = target
+        """Path and query, as the script gave them."""
+
+    def parts(self) -> tuple[object, ...]:
+        return (self.target,)
 
 
-class Content(msgspec.Struct, frozen=True, gc=False):
+class Content(Value):
     """Some octets of content, framing removed (RFC 9110 6.4). Never empty."""
 
-    data: bytes
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data: Final = data
+
+    def parts(self) -> tuple[object, ...]:
+        return (self.data,)
 
 
-class EndOfMessage(msgspec.Struct, frozen=True, gc=False):
+class EndOfMessage(Value):
     """The message is complete. `trailers` is its trailer section (RFC 9110 6.5)."""
 
-    trailers: FieldLines = ()
+    __slots__ = ("trailers",)
+
+    def __init__(self, trailers: FieldLines = ()) -> None:
+        self.trailers: Final = trailers
+
+    def parts(self) -> tuple[object, ...]:
+        return (self.trailers,)
 
 
-END = EndOfMessage()
+END: Final = EndOfMessage()
 """The end of a message without trailers: nearly all of them."""
 
 Event: TypeAlias = Request | Response | Content | EndOfMessage

@@ -57,7 +57,7 @@ class BlockingDriver(Driver):
 
     def _round(self, timeout: float) -> None:
         """Wait for the streams, and deal with what came."""
-        self.poller.wait(timeout)
+        self.poller.wait(0.0 if self._gathering else timeout)
         now = monotonic()
         if now >= self._due:
             self._sweep()

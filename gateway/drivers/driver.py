@@ -207,6 +207,7 @@ class Driver:
         if self._settling or self._in_round:
             return
         self._settling = True
+        gathered = False
         turn = self.turn
         try:
             while True:
@@ -225,14 +226,20 @@ class Driver:
                     orders, turn.orders = turn.orders, []
                     for order in orders:
                         self._perform(order)
-                elif self._gathering:
+                elif self._gathering and not gathered:
+                    gathered = True
                     self._gather_all()
                 else:
                     break
         finally:
             self._settling = False
+        if self._gathering:
+            self._go_on()
         if self._waiting:
             self._notify()
+
+    def _go_on(self) -> None:
+        """Somebody wants to be told at the end of another round: it is to come, whether there is input or not."""
 
     def _notify(self) -> None:
         """A turn is settled, and somebody waits for that."""

@@ -78,6 +78,8 @@ class EventDriver(Driver):
         """Whether the loop is about to look there."""
         self._dealing = False
         """Whether it is calling what it has found."""
+        self._going_on = False
+        """Whether the loop is about to go round once more."""
         self._settled = threading.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
         self._hosts = False
@@ -196,6 +198,16 @@ class EventDriver(Driver):
                 self.loop.call_soon_threadsafe(self._enter_all)
             except RuntimeError:  # the loop has closed in between
                 raise Closed from None
+
+    def _go_on(self) -> None:
+        if not self._going_on:
+            self._going_on = True
+            self.loop.call_soon(self._another_round)
+
+    def _another_round(self) -> None:
+        self._going_on = False
+        if not self.closed:
+            self.poller.wait(0.0)
 
     def _enter_all(self) -> None:
         self._dealing = True

@@ -227,8 +227,8 @@ class DescriptorWire(Wire):
             if written == _GONE:
                 return
         unsent = self._unsent() if self.pending or self.slice is not None else 0
-        if unsent > LOW_WATER:
-            if unsent > HIGH_WATER or end.held:
+        if unsent > LOW_WATER or (unsent and self.connecting):
+            if unsent > HIGH_WATER or end.held or self.connecting:
                 if written or not end.held:
                     driver.tell(end, end.unsent, unsent, driver.turn.now)
         elif unsent:

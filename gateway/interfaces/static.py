@@ -1,7 +1,8 @@
 """The interface `static`: files of a directory (RFC 9110 8.8, 13, 14).
 
 Promise: nothing outside `root` is ever sent, checked on the opened file itself and not on its
-name, so that no race moves it; hidden files do not exist; large files go by sendfile.
+name, so that no race moves it; hidden files do not exist; large files go by sendfile. A small file that is
+asked for again and again is kept for a second, and looked at each time: it is never sent as it was before.
 Must never know: the front, other interfaces. Next: `exchange.py`.
 """
 
@@ -12,6 +13,7 @@ import html
 import mimetypes
 import os
 import stat
+import time
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote_from_bytes
 
@@ -28,6 +30,30 @@ if TYPE_CHECKING:
 SMALL_BYTES: Final = 64 * 1024
 """Files up to this are read in one go; above, the kernel sends them."""
 _TYPES: Final = 512
+KEPT_BYTES: Final = 4 * 1024
+KEPT: Final = 1024
+KEPT_S: Final = 1.0
+"""Files up to this size, so many, and so long, are kept."""
+SETTLED_S: Final = 2.0
+"""A file that was changed less than this before may change again without a new time stamp of its own."""
+
+
+class _Kept:
+    """A small file as it was found, to be sent as long as it has the same marks."""
+
+    __slots__ = ("full", "marks", "octets", "response", "until")
+
+    def __init__(self, full: bytes, status: os.stat_result, octets: bytes, response: Response, until: float) -> None:
+        self.full = full
+        self.marks = _marks(status)
+        self.octets = octets
+        self.response = response
+        self.until = until
+
+
+def _marks(status: os.stat_result) -> tuple[int, int, int, int]:
+    """What is another one whenever a file is another one, or was written to, moved, or closed to us."""
+    return status.st_ino, status.st_dev, status.st_ctime_ns, status.st_size
 
 
 class StaticInterface:
@@ -43,11 +69,18 @@ class StaticInterface:
         self.route = route
         self.root = os.path.realpath(route.root)
         self.types: dict[bytes, bytes] = {}
+        self.kept: dict[bytes, _Kept] = {}
+        """By the path of the request."""
+        self.settled_s = SETTLED_S
 
     def start(self, exchange: Exchange) -> None:
         """Answer at once: a file is always ready."""
-        assert exchange.found is not None
-        path, descriptor, status = self.find(exchange.request.method, exchange.found)
+        found = exchange.found
+        assert found is not None
+        kept = self.kept.get(found.target.path)
+        if kept is not None and self._send_kept(exchange, kept):
+            return
+        path, descriptor, status = self.find(exchange.request.method, found)
         if descriptor >= 0:
             self._send(exchange, path, descriptor, status)
         else:
@@ -123,6 +156,30 @@ class StaticInterface:
 
     # ------------------------------------------------------------------ files
 
+    def _send_kept(self, exchange: Exchange, kept: _Kept) -> bool:
+        """Whether that was the answer."""
+        request = exchange.request
+        if exchange.started >= kept.until or request.method != b"GET" or _conditional(request.fields):
+            return False
+        try:
+            if _marks(os.stat(kept.full)) != kept.marks:
+                return False
+        except OSError:
+            return False
+        exchange.respond(kept.response)
+        if kept.octets:
+            exchange.response_content(kept.octets)
+        exchange.response_end()
+        return True
+
+    def _keep(self, exchange: Exchange, path: bytes, status: os.stat_result, octets: bytes, response: Response) -> None:
+        if time.time() - status.st_ctime < self.settled_s or exchange.found is None:
+            return
+        if len(self.kept) >= KEPT:
+            self.kept.clear()
+        until = exchange.started + KEPT_S
+        self.kept[exchange.found.target.path] = _Kept(os.path.join(self.root, path), status, octets, response, until)
+
     def _send(self, exchange: Exchange, path: bytes, descriptor: int, status: os.stat_result) -> None:
         size = status.st_size
         etag = b'"%x-%x"' % (status.st_mtime_ns, size)
@@ -135,7 +192,7 @@ class StaticInterface:
         ]
         request = exchange.request
         code, start, stop = 200, 0, size
-        if len(request.fields) > 1 or not _only_host(request.fields):
+        if _conditional(request.fields):
             try:
                 code, start, stop = _conditions(exchange, etag, modified, size)
             except GatewayError:
@@ -149,7 +206,8 @@ class StaticInterface:
         if code == 206:
             fields.append((b"Content-Range", b"bytes %d-%d/%d" % (start, stop - 1, size)))
         length = stop - start
-        exchange.respond(Response(code, fields, length=length))
+        response = Response(code, fields, length=length, derived={} if length <= KEPT_BYTES else None)
+        exchange.respond(response)
         if request.method == b"HEAD" or not length:
             os.close(descriptor)
         elif length <= SMALL_BYTES:
@@ -160,6 +218,8 @@ class StaticInterface:
                 exchange.failed(GatewayError(500, "file-changed", what, side=Side.GATEWAY))
                 return
             exchange.response_content(octets)
+            if length == size <= KEPT_BYTES and code == 200:
+                self._keep(exchange, path, status, octets, response)
         else:
             exchange.response_content(FileSlice(descriptor, start, length, lambda: os.close(descriptor)))
         exchange.response_end()
@@ -251,9 +311,14 @@ def _conditions(exchange: Exchange, etag: bytes, modified: int, size: int) -> tu
     return 206, ranges[0][0], ranges[0][1]
 
 
-def _only_host(fields: FieldLines) -> bool:
-    """Whether one field line or none has nothing to say about conditions and ranges."""
-    return not fields or lower(fields[0][0]) == b"host"
+def _conditional(fields: FieldLines) -> bool:
+    """Whether a request may have something to say about conditions and ranges."""
+    return any(lower(name) in _CONDITIONS for name, _ in fields)
+
+
+_CONDITIONS: Final = frozenset((
+    b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range", b"range",
+))  # fmt: skip
 
 
 def _is_directory(entry: os.DirEntry[bytes]) -> bool:

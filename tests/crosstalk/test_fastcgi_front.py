@@ -229,18 +229,18 @@ class Front:
         del self.outwards[:length]
         for item in self.decoded(octets):
             match item:
-                case Stdout(request_id, content):
+                case Stdout(request_id=request_id, octets=content):
                     asked = self.active[request_id]
                     assert not asked.aborted
                     assert set(MARK.findall(content)) <= {b"%d" % asked.number}
                     asked.got += content
-                case StdoutEnd(request_id):
+                case StdoutEnd(request_id=request_id):
                     assert request_id in self.active
-                case EndRequest(request_id, app_status, protocol_status):
+                case EndRequest(request_id=request_id, app_status=app_status, protocol_status=protocol_status):
                     self.over(self.active.pop(request_id), app_status, protocol_status)
-                case Values(pairs):
+                case Values(pairs=pairs):
                     assert pairs == VALUES
-                case Skipped(request_id, kind):
+                case Skipped(request_id=request_id, type=kind):
                     raise AssertionError(f"a record of type {kind} for request {request_id}, which has ended")
                 case _:
                     raise AssertionError(item)

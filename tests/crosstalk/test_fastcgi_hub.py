@@ -132,20 +132,20 @@ class Hub(RuleBasedStateMachine):
         del self.inwards[:length]
         for event in self.application.receive(octets):
             match event:
-                case Begin(request_id, Role.RESPONDER, True, params):
+                case Begin(request_id=request_id, role=Role.RESPONDER, keep_connection=True, params=params):
                     exchange = self.at_gateway[request_id]
                     assert dict(params)[b"NUMBER"] == b"%d" % exchange.number
                     assert dict(params)[b"X"].startswith(b"<%d." % exchange.number)
                     exchange.known = True
                     self.at_application[request_id] = exchange
-                case Stdin(request_id, content):
+                case Stdin(request_id=request_id, octets=content):
                     exchange = self.at_application[request_id]
                     exchange.content_arrived += content
                     assert exchange.content.startswith(exchange.content_arrived)
-                case StdinEnd(request_id):
+                case StdinEnd(request_id=request_id):
                     exchange = self.at_application[request_id]
                     assert exchange.content_arrived == exchange.content
-                case Abort(request_id):
+                case Abort(request_id=request_id):
                     assert self.at_application[request_id].aborted
         self.collect()
 
@@ -155,19 +155,19 @@ class Hub(RuleBasedStateMachine):
         del self.outwards[:length]
         for event in self.gateway.receive(octets):
             match event:
-                case Stdout(request_id, content):
+                case Stdout(request_id=request_id, octets=content):
                     exchange = self.at_gateway[request_id]
                     assert not exchange.aborted
                     exchange.output_arrived += content
                     assert exchange.output.startswith(exchange.output_arrived)
-                case Stderr(request_id, content):
+                case Stderr(request_id=request_id, octets=content):
                     exchange = self.at_gateway[request_id]
                     assert not exchange.aborted
                     exchange.errors_arrived += content
                     assert exchange.errors.startswith(exchange.errors_arrived)
-                case StdoutEnd(request_id):
+                case StdoutEnd(request_id=request_id):
                     assert not self.at_gateway[request_id].aborted
-                case EndRequest(request_id, app_status, protocol_status):
+                case EndRequest(request_id=request_id, app_status=app_status, protocol_status=protocol_status):
                     exchange = self.at_gateway.pop(request_id)
                     assert protocol_status is ProtocolStatus.REQUEST_COMPLETE
                     assert app_status == (exchange.number if exchange.known else 0)
@@ -175,7 +175,7 @@ class Hub(RuleBasedStateMachine):
                     if not exchange.aborted:
                         assert exchange.output_arrived == exchange.output
                         assert exchange.errors_arrived == exchange.errors
-                case Skipped(request_id, _):
+                case Skipped(request_id=request_id):
                     assert request_id not in self.at_gateway
                 case _:
                     raise AssertionError(event)

@@ -19,7 +19,7 @@ def test_a_duplicate_in_a_child_does_not_wake_us() -> None:
     os.write(writer, b"x")
     loop.run_until_complete(asyncio.sleep(0))
     assert woken
-    assert rounds == ["began", "over"]
+    assert rounds[:2] == ["began", "over"]
     woken.clear()
     childs = os.dup(reader)
     poller.forget(reader)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.interfaces.static import StaticInterface
 from tests.rules.conftest import Talks
 from tests.rules.playbook import Talk, route
 
@@ -64,3 +65,38 @@ def test_a_listing_shows_links_that_lead_nowhere_or_in_circles(site: Talk, tmp_p
     assert answer.status == 200
     for name in (b"circle", b"nothing", b"page.txt"):
         assert name in answer.content
+
+
+def test_a_small_file_that_is_kept_is_never_sent_as_it_was_before(site: Talk, tmp_path: Path) -> None:
+    [service] = site.site.services
+    assert isinstance(service.interface, StaticInterface)
+    service.interface.settled_s = -1.0
+    page = tmp_path / "page.txt"
+
+    def asked() -> tuple[int, bytes]:
+        client = site.connect()
+        client.get("/page.txt")
+        answer = client.answer()
+        return answer.status, answer.content
+
+    assert asked() == (200, b"a page")
+    with no_descriptor_left():
+        assert asked() == (200, b"a page")
+    page.write_text("b page")
+    assert asked() == (200, b"b page")
+    (tmp_path / "other").write_text("c page")
+    os.replace(tmp_path / "other", page)
+    assert asked() == (200, b"c page")
+    with no_descriptor_left():
+        assert asked() == (200, b"c page")
+    page.unlink()
+    assert asked()[0] == 404
+
+
+def test_a_file_that_was_just_changed_is_not_kept(site: Talk) -> None:
+    site.client.get("/page.txt")
+    assert site.client.answer().status == 200
+    with no_descriptor_left():
+        other = site.connect()
+        other.get("/page.txt")
+        assert other.answer().status == 503
