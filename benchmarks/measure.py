@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -40,12 +41,25 @@ class Result(msgspec.Struct, frozen=True):
     """Refused or broken off, where the server is bounded; otherwise there are none."""
     late: int = 0
     """Answered after more than wrk's two seconds, where that is allowed."""
+    p50_us: float = 0.0
+    """Half of the answers took no longer; 0 where wrk does not tell."""
+    p99_us: float = 0.0
 
 
-def check(url: str, expected: bytes) -> None:
-    """Asks once. Raises Failed if that is not a 200 with the expected content."""
+def post_script(size: int) -> str:
+    """For `wrk -s`: each request is a POST of so many octets."""
+    return (
+        'wrk.method = "POST"\n'
+        f'wrk.body = string.rep("x", {size})\n'
+        'wrk.headers["Content-Type"] = "application/octet-stream"\n'
+    )
+
+
+def check(url: str, expected: bytes, posted: bytes | None = None) -> None:
+    """Asks once, or posts. Raises Failed if that is not a 200 with the expected content."""
+    request = urllib.request.Request(url, posted, {"Content-Type": "application/octet-stream"} if posted else {})
     try:
-        with urllib.request.urlopen(url, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=10) as response:
             status, content = response.status, response.read()
     except (urllib.error.URLError, OSError) as error:
         raise Failed(f"{url}: {error}") from None
@@ -59,12 +73,12 @@ def check(url: str, expected: bytes) -> None:
 
 def measure(
     url: str, server_pid: int, *, seconds: int, connections: int, core: int, closing: bool = False,
-    bounded: bool = False, patient: bool = False,
+    bounded: bool = False, patient: bool = False, script: Path | None = None,
 ) -> Result:
-    """Loads `url` from `core`; `closing`: with a connection for each request. Raises Failed."""
+    """Loads `url` from `core`; `closing`: with a connection for each request; `script`: as that says. Raises Failed."""
     before_s = cpu_s(server_pid)
     run = subprocess.run(
-        wrk(url, seconds, connections, core, closing=closing), capture_output=True, text=True, check=False
+        wrk(url, seconds, connections, core, closing=closing, script=script), capture_output=True, text=True, check=False
     )
     spent_s = quiet_cpu_s(server_pid) - before_s
     if run.returncode:
@@ -95,11 +109,15 @@ def loaded(url: str, *, connections: int, core: int) -> Iterator[Load]:
     load.result = read_wrk(output, 0.0, bounded=True, patient=True)
 
 
-def wrk(url: str, seconds: int, connections: int, core: int, *, closing: bool = False) -> list[str]:
+def wrk(
+    url: str, seconds: int, connections: int, core: int, *, closing: bool = False, script: Path | None = None
+) -> list[str]:
     # One thread: taskset becomes wrk, so that signals reach it.
-    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
+    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     if closing:
         command += ["-H", "Connection: close"]
+    if script:
+        command += ["-s", str(script)]
     return [*command, url]
 
 
@@ -118,4 +136,16 @@ def read_wrk(output: str, spent_s: float, *, bounded: bool = False, patient: boo
     good = answered - (int(refused[1]) if refused else 0)
     if good <= 0:
         raise Failed(f"wrk: no requests were answered: {output.strip()}")
-    return Result(good, float(rate[1]) * good / answered, spent_s * 1e6 / good, answered - good + sum(lost), late)
+    return Result(
+        good, float(rate[1]) * good / answered, spent_s * 1e6 / good, answered - good + sum(lost), late,
+        latency_us(output, 50), latency_us(output, 99),
+    )  # fmt: skip
+
+
+UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}
+
+
+def latency_us(output: str, percent: int) -> float:
+    """So many of the answers took no longer; 0 if wrk does not tell."""
+    found = re.search(rf"^\s*{percent}%\s+([\d.]+)(us|ms|s|m)$", output, re.M)
+    return float(found[1]) * UNITS_US[found[2]] if found else 0.0

@@ -1,7 +1,8 @@
 """The origin behind every server: HTTP/1.1, FastCGI and SCGI on one event loop, in few octets.
 
-Promise: 13 octets for any path, 1 MiB where it contains `/big`; as fast as Python gets, so that the
-server in front is what is measured. It reads requests just far enough: it is no general origin.
+Promise: 13 octets for any path, 16 KiB where it contains `/medium`, 1 MiB where it contains `/big`, and once all
+content of the request is here; as fast as Python gets, so that the server in front is what is measured. It reads
+requests just far enough: it is no general origin.
 Must never know: who asks. Next: `servers.py`, the servers in front of it.
 """
 
@@ -16,7 +17,9 @@ from struct import Struct
 import uvloop
 
 SMALL = b"Hello, world!"
+MEDIUM = bytes(range(256)) * 64
 BIG = bytes(range(256)) * 4096
+CONTENTS = {"small": SMALL, "medium": MEDIUM, "big": BIG}
 INTERFACES = ("http", "fastcgi", "multiplexed", "scgi")
 """`multiplexed` is FastCGI from an application that says that it takes many requests on one connection."""
 
@@ -32,8 +35,13 @@ def response(status_line: bytes, content: bytes) -> bytes:
     return status_line + fields + content
 
 
-HTTP_SMALL, HTTP_BIG = (response(b"HTTP/1.1 200 OK\r\n", content) for content in (SMALL, BIG))
-SCRIPT_SMALL, SCRIPT_BIG = (response(b"Status: 200 OK\r\n", content) for content in (SMALL, BIG))
+HTTP_RESPONSES = {size: response(b"HTTP/1.1 200 OK\r\n", content) for size, content in CONTENTS.items()}
+SCRIPT_RESPONSES = {size: response(b"Status: 200 OK\r\n", content) for size, content in CONTENTS.items()}
+
+
+def size_asked(octets: bytes) -> str:
+    """Of a request line, or of meta-variables."""
+    return "big" if b"/big" in octets else "medium" if b"/medium" in octets else "small"
 
 
 class Connection(asyncio.Protocol):
@@ -47,22 +55,55 @@ class Connection(asyncio.Protocol):
 
 
 class Http(Connection):
-    """Requests without content: what ends with an empty line is one."""
+    """Requests with a Content-Length or without content, one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = b""
+        self.missing = 0
+        """Octets of content that are still to come before `answer` is sent."""
+        self.keep = True
 
     def data_received(self, data: bytes) -> None:
-        *requests, self.buffer = (self.buffer + data).split(b"\r\n\r\n")
-        for request in requests:
-            line, _, fields = request.partition(b"\r\n")
-            self.transport.write(HTTP_BIG if b"/big" in line else HTTP_SMALL)
-            if line.endswith(b"/1.0") or b"connection: close" in fields.lower():
-                self.transport.close()
+        if self.missing:
+            self.missing -= len(data)
+            if self.missing > 0:
+                return
+            data = data[len(data) + self.missing :]
+            self.respond()
+        self.buffer += data
+        while not self.missing:
+            head, end, rest = self.buffer.partition(b"\r\n\r\n")
+            if not end:
+                break
+            line, _, fields = head.partition(b"\r\n")
+            fields = fields.lower()
+            self.answer = HTTP_RESPONSES[size_asked(line)]
+            self.keep = not (line.endswith(b"/1.0") or b"connection: close" in fields)
+            length = content_length(fields)
+            self.buffer = rest[length:]
+            self.missing = max(0, length - len(rest))
+            if not self.missing:
+                self.respond()
+
+    def respond(self) -> None:
+        self.missing = 0
+        self.transport.write(self.answer)
+        if not self.keep:
+            self.transport.close()
+
+
+def content_length(fields: bytes) -> int:
+    """Of a head's fields in lower case."""
+    _, named, value = fields.partition(b"content-length:")
+    return int(value.partition(b"\r")[0]) if named else 0
 
 
 class FastCgi(Connection):
     """FastCGI 3: a request is over with its empty STDIN record; connections are kept, and it says: not multiplexed."""
 
     multiplexes = b"0"
-    answers: dict[tuple[int, bool], bytes] = {}
+    answers: dict[tuple[int, str], bytes] = {}
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,17 +124,17 @@ class FastCgi(Connection):
                 self.params[request_id] = b""
                 self.keep = buffer[at + 10] & KEEP_CONN != 0
             elif (kind == STDIN and not length) or kind == ABORT_REQUEST:
-                self.answer(request_id, b"/big" in self.params.pop(request_id, b""))
+                self.answer(request_id, size_asked(self.params.pop(request_id, b"")))
             elif kind == GET_VALUES:
                 values = b"\x0f\x01FCGI_MPXS_CONNS" + self.multiplexes  # FastCGI 3.4, 4.1
                 self.transport.write(RECORD.pack(1, GET_VALUES_RESULT, 0, len(values), 0) + values)
             at = end
         self.buffer = buffer[at:]
 
-    def answer(self, request_id: int, big: bool) -> None:
-        octets = self.answers.get((request_id, big))
+    def answer(self, request_id: int, size: str) -> None:
+        octets = self.answers.get((request_id, size))
         if octets is None:
-            octets = self.answers[request_id, big] = records(request_id, SCRIPT_BIG if big else SCRIPT_SMALL)
+            octets = self.answers[request_id, size] = records(request_id, SCRIPT_RESPONSES[size])
         self.transport.write(octets)
         if not self.keep:
             self.transport.close()
@@ -115,13 +156,17 @@ def records(request_id: int, script_response: bytes) -> bytes:
 
 
 class Scgi(Connection):
-    """One netstring of meta-variables, then the response until the connection's end."""
+    """One netstring of meta-variables and the content, then the response until the connection's end."""
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
         length, colon, rest = self.buffer.partition(b":")
-        if colon and len(rest) > int(length):
-            self.transport.write(SCRIPT_BIG if b"/big" in rest else SCRIPT_SMALL)
+        if not colon or len(rest) <= int(length):
+            return
+        params = rest[: int(length)]
+        _, content, _ = params.split(b"\0", 2)  # CONTENT_LENGTH comes first
+        if len(rest) > len(params) + int(content):
+            self.transport.write(SCRIPT_RESPONSES[size_asked(params)])
             self.transport.close()
 
 
@@ -133,6 +178,7 @@ async def serve(directory: Path) -> None:
         path = str(directory / f"{interface}.sock")
         server = await loop.create_server(factory, "127.0.0.1", 0, backlog=1024)
         await loop.create_unix_server(factory, path, backlog=1024)
+        Path(path).chmod(0o666)  # for servers that do not serve as root
         addresses[interface] = {"port": server.sockets[0].getsockname()[1], "path": path}
     print(json.dumps(addresses), flush=True)
     await loop.create_future()

@@ -111,6 +111,14 @@ def cpu_us(result: Result) -> float:
     return result.cpu_us
 
 
+def p50_us(result: Result) -> float:
+    return result.p50_us
+
+
+def p99_us(result: Result) -> float:
+    return result.p99_us
+
+
 def spread(values: Sequence[float]) -> str:
     """`median (lowest–highest)`."""
     return f"{median(values):.2f} ({min(values):.2f}–{max(values):.2f})" if values else NOTHING

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import select
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import measure
-from benchmarks.origin import BIG, SMALL
+from benchmarks.origin import CONTENTS, SMALL
 
 Ports = dict[str, dict[str, int | str]]
 
@@ -24,10 +26,28 @@ Transfer/sec:      1.50MB
 REFUSED = "  Non-2xx or 3xx responses: 500\n"
 BROKEN = "  Socket errors: connect 1, read 3, write 0, timeout 0\n"
 LATE = "  Socket errors: connect 0, read 0, write 0, timeout 7\n"
+LATENCY = """  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency   635.91us    0.89ms  12.92ms   93.69%
+    Req/Sec    56.20k     8.07k   62.00k    86.54%
+  Latency Distribution
+     50% {}
+     75%  491.00us
+     90%  700.00us
+     99% {}
+"""
 
 
 def test_result_is_rate_and_processor_time_a_request() -> None:
     assert measure.read_wrk(WRK.format(""), spent_s=0.1) == measure.Result(2000, 1998.5, 50.0)
+
+
+@pytest.mark.parametrize(
+    ("half", "most", "p50_us", "p99_us"),
+    [(" 250.00us", "   5.80ms", 250.0, 5800.0), ("   1.02ms", "   1.25s", 1020.0, 1.25e6), (" 0.00us", " 1.50m", 0.0, 9e7)],
+)
+def test_latency_is_read_in_microseconds(half: str, most: str, p50_us: float, p99_us: float) -> None:
+    result = measure.read_wrk(WRK.format(LATENCY.format(half, most)), spent_s=0.1)
+    assert (result.p50_us, result.p99_us) == pytest.approx((p50_us, p99_us))
 
 
 @pytest.mark.parametrize("trouble", [REFUSED, BROKEN, LATE])
@@ -73,9 +93,20 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
             process.terminate()
 
 
-@pytest.mark.parametrize(("path", "content"), [("small", SMALL), ("big", BIG)], ids=["small", "big"])
+@pytest.mark.parametrize(("path", "content"), CONTENTS.items(), ids=CONTENTS)
 def test_origin_serves_the_expected_content_over_http(origin: Ports, path: str, content: bytes) -> None:
     measure.check(f"http://127.0.0.1:{origin['http']['port']}/{path}", content)
+
+
+def test_origin_answers_once_all_content_is_there_and_finds_the_next_request(origin: Ports) -> None:
+    with socket.create_connection(("127.0.0.1", int(origin["http"]["port"]))) as sock:
+        head = b"POST /post HTTP/1.1\r\ncontent-LENGTH: 10\r\nHost: x\r\n\r\n"
+        for content in (head, b"12345"):
+            sock.sendall(content)
+            assert not select.select([sock], [], [], 0.1)[0]
+        sock.sendall(b"67890" + head + b"1234567890GET /small HTTP/1.1\r\nConnection: close\r\n\r\n")
+        with sock.makefile("rb") as answers:
+            assert answers.read().count(SMALL) == 3
 
 
 @pytest.mark.parametrize(
