@@ -54,7 +54,7 @@ def names() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def run(plan: Plan) -> Part:
     """The whole of it. Raises running.CannotStart."""
-    running.allow_descriptors(plan.idle + SPARE, f"{plan.idle:,} idle connections")
+    running.allow_descriptors(plan.idle + SPARE, f"{plan.idle:,} idle connections", "--idle")
     versions = servers.present([name for name in SERVERS if plan.wants_server(name)], plan.console)
     cells = {(case, name): Cell(name, case) for case in CASES for name in versions}
     memory: list[Memory] = []

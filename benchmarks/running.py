@@ -117,13 +117,13 @@ def start(stack: contextlib.ExitStack, name: str, maker: Maker, where: Path, cor
     return Started(server.pid, port)
 
 
-def allow_descriptors(needed: int, what: str) -> None:
-    """For this process and all that it starts. Raises CannotStart where the hard limit is lower."""
+def allow_descriptors(needed: int, what: str, fewer: str) -> None:
+    """For this process and all it starts; `fewer`: the option to need less. Raises CannotStart where the limit is lower."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise CannotStart(
             f"{what} need {needed:,} descriptors in one process, and the hard limit here is {hard:,}: "
-            "raise it (ulimit -Hn, as root), or ask for fewer (--idle)"
+            f"raise it (ulimit -Hn, as root), or ask for fewer ({fewer})"
         )
     if soft != resource.RLIM_INFINITY and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -102,4 +102,4 @@ def test_lost_connections_are_counted(closes: set[int]) -> None:
 
 def test_descriptors_that_are_not_to_be_had_are_told_before_anything_starts() -> None:
     with pytest.raises(running.CannotStart, match=r"1,000,000,000 idle connections need .* descriptors"):
-        running.allow_descriptors(1_000_000_512, "1,000,000,000 idle connections")
+        running.allow_descriptors(1_000_000_512, "1,000,000,000 idle connections", "--idle")
