@@ -1,8 +1,8 @@
 """The web servers that are compared: how each is configured for one core, and the origin behind all of them.
 
-Promise: each serves /http/, /fastcgi/ and /scgi/ from the one origin, and /cgi/ where it can, with
+Promise: each serves /http/, /fastcgi/ and /scgi/ from the one origin, and /static/ and /cgi/ where it can, with
 the best that its manual offers and nothing else: one worker, no access log, kept connections.
-Must never know: how it is measured. Next: `measure.py`.
+Must never know: how it is measured. Next: `more_servers.py`, and `measure.py`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from benchmarks.running import ON_PATH, PYTHON, CannotStart, Running, environmen
 GATEWAY = [*PYTHON, "gateway"]
 MAXIMUM_KEPT = 65535  # requests on a connection: lighttpd's highest value
 KEEP_S = 3600  # a connection that is idle is kept for as long as any run takes
+UPSTREAMS_KEPT = 1024  # to the origin: one for each client, so that nobody connects anew in a run
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,32 @@ class Origin:
 
     gateway = nginx
 
+    def haproxy(self, interface: str) -> str:
+        there = self.addresses[interface]
+        return f"unix@{there['path']}" if self.over_unix else f"127.0.0.1:{there['port']}"
+
+    def caddy(self, interface: str) -> str:
+        there = self.addresses[interface]
+        return f"unix/{there['path']}" if self.over_unix else f"127.0.0.1:{there['port']}"
+
+    def apache(self, interface: str) -> str:
+        """As ProxyPass takes it, without a path. What follows `://` tells apart those on unix sockets."""
+        there = self.addresses[interface]
+        scheme = {"http": "http", "scgi": "scgi"}.get(interface, "fcgi")
+        if self.over_unix:
+            return f"unix:{there['path']}|{scheme}://{interface}"
+        return f"{scheme}://127.0.0.1:{there['port']}"
+
+    def h2o_url(self, interface: str) -> str:
+        there = self.addresses[interface]
+        return f"http://[unix:{there['path']}]" if self.over_unix else f"http://127.0.0.1:{there['port']}"
+
+    def h2o_connect(self, interface: str) -> dict[str, str | int]:
+        there = self.addresses[interface]
+        if self.over_unix:
+            return {"type": "unix", "port": there["path"]}
+        return {"type": "tcp", "host": "127.0.0.1", "port": there["port"]}
+
     def lighttpd(self, interface: str) -> str:
         there = self.addresses[interface]
         if self.over_unix:
@@ -55,7 +82,8 @@ def start_origin(stack: contextlib.ExitStack, directory: Path, core: int, *, ove
     running = Running(command, (core,), directory / "origin.stderr", stdout=subprocess.PIPE)
     stack.callback(running.stop)
     assert running.process.stdout is not None
-    line = running.process.stdout.readline()
+    with running.process.stdout as told:
+        line = told.readline()
     if not line:
         raise CannotStart(f"the origin ended at once: {running.said()}")
     return Origin(json.loads(line), over_unix)
@@ -81,16 +109,16 @@ def nginx_params(protocol: str, script_name: str = "$fastcgi_script_name") -> st
 
 
 def nginx(
-    directory: Path, port: int, *, origin: Origin, connections: int = 1024, static: Path | None = None
+    directory: Path, port: int, *, origin: Origin, connections: int = 4096, static: Path | None = None
 ) -> list[str]:
     upstreams = "\n".join(
-        f"upstream {name} {{ server {origin.nginx(name)}; {'' if name == 'scgi' else 'keepalive 64;'} }}"
+        f"upstream {name} {{ server {origin.nginx(name)}; {'' if name == 'scgi' else f'keepalive {UPSTREAMS_KEPT};'} }}"
         for name in INTERFACES
     )
     return nginx_with(directory, connections, f"""
   {upstreams}
   server {{
-    listen 127.0.0.1:{port} backlog=1024; server_name localhost; root {directory};
+    listen 127.0.0.1:{port} backlog=1024; server_name localhost; root {directory}; client_body_buffer_size 128k;
     location /http/ {{ proxy_pass http://http; proxy_http_version 1.1; proxy_set_header Connection ""; }}
     location /fastcgi/ {{ fastcgi_pass fastcgi; fastcgi_keep_conn on; {nginx_params("fastcgi")} }}
     location /multiplexed/ {{ fastcgi_pass multiplexed; fastcgi_keep_conn on; {nginx_params("fastcgi")} }}
@@ -115,15 +143,19 @@ http {{
     return ["nginx", "-p", str(directory), "-c", str(config), "-e", "stderr"]
 
 
-def lighttpd(directory: Path, port: int, *, origin: Origin) -> list[str]:
+def lighttpd(directory: Path, port: int, *, origin: Origin, static: Path | None = None) -> list[str]:
     config = directory / "lighttpd.conf"
     config.write_text(f"""
-server.modules = ( "mod_proxy", "mod_fastcgi", "mod_scgi", "mod_cgi" )
+server.modules = ( "mod_proxy", "mod_fastcgi", "mod_scgi", "mod_cgi", "mod_alias" )
 server.bind = "127.0.0.1"
 server.port = {port}
 server.document-root = "{directory.parent}"
 server.max-keep-alive-requests = {MAXIMUM_KEPT}
 server.listen-backlog = 1024
+server.max-fds = 8192
+server.max-connections = 4096
+server.upload-dirs = ( "{directory}" )
+{f'alias.url = ( "/static/" => "{static}/" )' if static else ""}
 $HTTP["url"] =~ "^/http/" {{ proxy.server = ( "" => {origin.lighttpd("http")} ) }}
 $HTTP["url"] =~ "^/fastcgi/" {{ fastcgi.server = ( "/fastcgi/" => {origin.lighttpd("fastcgi")} ) }}
 $HTTP["url"] =~ "^/multiplexed/" {{ fastcgi.server = ( "/multiplexed/" => {origin.lighttpd("multiplexed")} ) }}
@@ -141,7 +173,7 @@ def gateway(
     config = directory / "gateway.toml"
     routes = [
         f'[[routes]]\npath = "/{name}/"\ninterface = "{name if name != "multiplexed" else "fastcgi"}"\n'
-        f'address = "{origin.gateway(name)}"\n'
+        f'address = "{origin.gateway(name)}"\n' + ("" if name == "scgi" else f"keepalive = {UPSTREAMS_KEPT}\n")
         for name in INTERFACES
     ]
     for name, root in (("cgi", cgi), ("static", static)):
@@ -168,6 +200,10 @@ SAYS_VERSION = {
     "gateway": [*GATEWAY, "--version"],
     "nginx": ["nginx", "-v"],
     "lighttpd": ["lighttpd", "-v"],
+    "apache": ["apache2", "-v"],
+    "haproxy": ["haproxy", "-v"],
+    "caddy": ["caddy", "version"],
+    "h2o": ["h2o", "-v"],
 }
 
 
