@@ -19,7 +19,7 @@ help:
 	@echo "make demo    the sample applications on http://127.0.0.1:8000/ (PORT=8080 for another port)"
 	@echo "make test    style, types, and all tests; installs other servers to test against (Debian)"
 	@echo "make lint    style and types only"
-	@echo "make bench   the gateway beside others, in ratios: 20 minutes (BENCH='apps --rounds 5' for a part, BENCH=--help)"
+	@echo "make bench   the gateway beside others, in ratios: 50 minutes (BENCH='apps --rounds 5' for a part, BENCH=--help)"
 	@echo "make clean   removes $(VENV) and caches"
 
 # The stamps are newer than pyproject.toml when nothing has to be installed. A newer Python than
@@ -59,7 +59,7 @@ peers:
 	@PYTHON=$(PYTHON) .ci/install-peers
 
 peers-of-bench:
-	@PYTHON=$(PYTHON) .ci/install-peers nginx-light lighttpd wrk gcc libc6-dev python3-dev
+	@PYTHON=$(PYTHON) .ci/install-peers nginx-light lighttpd apache2-bin haproxy caddy h2o wrk gcc libc6-dev python3-dev
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -1,38 +1,93 @@
-"""The gateway beside nginx and lighttpd, each interface to the same origin; the gateway in its default model.
+"""The gateway beside other web servers, each interface to the same origin; the gateway in its default model.
 
-Promise: each server is one process on one core; all are up all the time and take turns.
-Must never know: a server's config. Next: `servers.py`.
+Promise: each server is one process on one core; all are up all the time and take turns. A server that cannot do an
+interface, or is not installed, is left out.
+Must never know: a server's config. Next: `servers.py` and `more_servers.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
-from benchmarks import measure, report, running, servers
-from benchmarks.origin import BIG, SMALL
+from benchmarks import measure, more_servers, report, running, servers
+from benchmarks.origin import BIG, INTERFACES, MEDIUM, SMALL
 from benchmarks.report import Cell, Grid, Part
 from benchmarks.rounds import Plan, take_turns
 
 NAME = "peers"
-TITLE = "The gateway beside nginx and lighttpd"
+TITLE = "The gateway beside other web servers"
 OURS = "gateway"
+BASE = "nginx"
+"""Whose slowest answers ours are compared with."""
 WARM_UP_S = 1
+POSTED = b"x" * 65536
+PATIENT = 256
+"""With more connections than these, one may wait for longer than wrk's two seconds: that is marked and no failure."""
+SPARE = 512
+"""Descriptors beside those of the connections: listeners, logs, the program itself."""
 
-# case -> (content, connections). A script is a process: eight at once keep one core busy.
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked for, and what comes."""
+
+    path: str
+    content: bytes
+    connections: int = 32
+    posted: bytes | None = None
+    """The content of each request, if that is a POST."""
+
+    @property
+    def interface(self) -> str:
+        return self.path.split("/")[1]
+
+
+def _sizes(interface: str, **contents: bytes) -> dict[str, Case]:
+    return {f"{interface}/{size}": Case(f"/{interface}/{size}", content) for size, content in contents.items()}
+
+
+def _post(interface: str) -> dict[str, Case]:
+    return {f"{interface}/post": Case(f"/{interface}/post", SMALL, posted=POSTED)}
+
+
+def _counts(interface: str) -> dict[str, Case]:
+    return {f"{interface}/small-{count}": Case(f"/{interface}/small", SMALL, count) for count in (1, 256, 1000)}
+
+
 CASES = {
-    "http/small": (SMALL, 32),
-    "http/big": (BIG, 32),
-    "fastcgi/small": (SMALL, 32),
-    "fastcgi/big": (BIG, 32),
-    "multiplexed/small": (SMALL, 32),
-    "multiplexed/big": (BIG, 32),
-    "scgi/small": (SMALL, 32),
-    "scgi/big": (BIG, 32),
-    "cgi/small": (SMALL, 8),
+    **_sizes("http", small=SMALL, medium=MEDIUM, big=BIG), **_post("http"), **_counts("http"),
+    **_sizes("fastcgi", small=SMALL, medium=MEDIUM, big=BIG), **_post("fastcgi"),
+    **_sizes("multiplexed", small=SMALL, big=BIG), **_counts("multiplexed"),
+    **_sizes("scgi", small=SMALL, medium=MEDIUM, big=BIG), **_post("scgi"),
+    "cgi/small": Case("/cgi/small", SMALL, 8),  # a script is a process: eight at once keep one core busy
+    **_sizes("static", small=SMALL, big=BIG),
+}  # fmt: skip
+# server -> the interfaces that it serves
+SERVED = {
+    OURS: (*INTERFACES, "cgi", "static"),
+    "nginx": (*INTERFACES, "static"),
+    "lighttpd": (*INTERFACES, "cgi", "static"),
+    "apache": (*INTERFACES, "cgi", "static"),
+    "haproxy": ("http", "fastcgi", "multiplexed"),
+    "caddy": ("http", "fastcgi", "multiplexed", "static"),
+    "h2o": ("http", "fastcgi", "multiplexed", "static"),
 }
-SERVERS = (OURS, "nginx", "lighttpd")
-WITHOUT_CGI = ("nginx",)
+SERVERS = tuple(SERVED)
+NOTES = {
+    "small, medium, big": "responses of 13 octets, 16 KiB and 1 MiB; the number behind is that of connections, else 32",
+    "post": "requests with 64 KiB of content, and responses of 13 octets",
+    "p50, p99": "from the request to the end of the response, with the server busy all the time: it is the wait for one's "
+    "turn that they show",
+    "apache": "its processor time on cgi is without that of the scripts: mod_cgid ignores that they end (SIGCHLD), and then "
+    "Linux adds it nowhere",
+    "caddy": "opens a connection to the FastCGI application for each request; it cannot keep them",
+    "lighttpd": "opens a connection to the origin for each request",
+    "~": "some requests took more than 2 s",
+}
 
 
 def names() -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -40,71 +95,99 @@ def names() -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(CASES), SERVERS
 
 
+def makers(origin: servers.Origin, cgi: Path, static: Path) -> dict[str, running.Maker]:
+    """How each server is configured. It serves `cgi` if that is there when it starts."""
+    return {
+        "gateway": partial(servers.gateway, origin=origin, cgi=cgi, static=static),
+        "nginx": partial(servers.nginx, origin=origin, static=static),
+        "lighttpd": partial(servers.lighttpd, origin=origin, static=static),
+        "apache": partial(more_servers.apache, origin=origin, cgi=cgi, static=static),
+        "haproxy": partial(more_servers.haproxy, origin=origin),
+        "caddy": partial(more_servers.caddy, origin=origin, static=static),
+        "h2o": partial(more_servers.h2o, origin=origin, static=static),
+    }
+
+
+def write_files(directory: Path) -> Path:
+    """The folder of what is served as static files."""
+    static = directory / "static"
+    static.mkdir()
+    for name, content in (("small", SMALL), ("big", BIG)):
+        (static / name).write_bytes(content)
+    return static
+
+
 def run(plan: Plan) -> Part:
     """The whole of it. Raises running.CannotStart."""
-    present = servers.present([name for name in SERVERS if plan.wants_server(name)], plan.console)
     cases = [case for case in CASES if plan.wants_case(case)]
-    cells = [
-        Cell(name, case)
-        for case in cases
-        for name in present
-        if not (case.startswith("cgi/") and name in WITHOUT_CGI)
-    ]
+    most = max(CASES[case].connections for case in cases)
+    running.allow_descriptors(2 * most + SPARE, f"{most:,} connections", "--only")
+    present = servers.present([name for name in SERVERS if plan.wants_server(name)], plan.console)
+    cells = [Cell(name, case) for case in cases for name in present if CASES[case].interface in SERVED[name]]
     with contextlib.ExitStack() as stack:
         directory = running.directory(stack)
-        if any(case.startswith("cgi/") for case in cases):
+        if any(CASES[case].interface == "cgi" for case in cases):
             servers.compile_cgi(directory)
+        post = directory / "post.lua"
+        post.write_text(measure.post_script(len(POSTED)))
         origin = servers.start_origin(stack, directory, plan.load_core, over_unix=plan.unix)
-        makers: dict[str, running.Maker] = {
-            "gateway": partial(servers.gateway, origin=origin, cgi=directory / "cgi"),
-            "nginx": partial(servers.nginx, origin=origin),
-            "lighttpd": partial(servers.lighttpd, origin=origin),
-        }
+        make = makers(origin, directory / "cgi", write_files(directory))
         started = {
-            name: running.start(stack, name, makers[name], directory, (plan.server_core,)) for name in present
-        }
+            name: running.start(stack, name, make[name], directory, (plan.server_core,)) for name in present
+        }  # fmt: skip
 
         def one(cell: Cell, warm: bool) -> measure.Result:
-            content, connections = CASES[cell.case]
-            server = started[cell.server]
-            url = f"{server.url}/{cell.case}"
-            measure.check(url, content)
+            case, server = CASES[cell.case], started[cell.server]
+            url = server.url + case.path
+            measure.check(url, case.content, case.posted)
             return measure.measure(
-                url, server.pid, seconds=plan.seconds if warm else WARM_UP_S, connections=connections, core=plan.load_core
-            )
+                url, server.pid, seconds=plan.seconds if warm else WARM_UP_S, connections=case.connections,
+                core=plan.load_core, script=post if case.posted else None, patient=case.connections > PATIENT,
+            )  # fmt: skip
 
         take_turns(plan, cells, one)
-    part = Part(NAME, TITLE, present, plan.settings(), cells)
+    part = Part(NAME, TITLE, present, plan.settings(), cells, notes=NOTES)
     part.grids = grids(part)
     return part
 
 
+# ---------------------------------------------------------------------- tables
+
+
 def grids(part: Part) -> list[Grid]:
-    """Requests per second and processor time for each server, then the ratios."""
+    """Each kind of figure for all servers, then the ratios to each of the others."""
     cells = report.by_case(part.cells)
     cases = list(dict.fromkeys(cell.case for cell in part.cells))
     names = list(dict.fromkeys(cell.server for cell in part.cells))
     made = [
         Grid(
-            "requests per second, and microseconds of processor time a request (medians)",
+            f"{title} (medians)",
             ["case", *names],
-            [[case, *(report.figures(cells.get((case, name))) for name in names)] for case in cases],
+            [[case, *(report.middle(cells.get((case, name)), value, style) for name in names)] for case in cases],
+        )
+        for title, value, style in (
+            ("requests per second", report.per_s, ",.0f"),
+            ("microseconds of processor time a request", report.cpu_us, ",.1f"),
+            ("microseconds until half of the answers were there: p50", report.p50_us, ",.0f"),
+            ("microseconds until 99 % of the answers were there: p99", report.p99_us, ",.0f"),
         )
     ]
-    others = [name for name in names if name != OURS]
-    if OURS in names and others:
-        made.append(
-            Grid(
-                "gateway / other: more is better for requests, less for processor time",
-                ["case", *(f"{what} / {other}" for other in others for what in ("requests", "processor"))],
-                [
-                    [case, *(
-                        report.cell_ratio(cells.get((case, OURS)), cells.get((case, other)), value)
-                        for other in others
-                        for value in (report.per_s, report.cpu_us)
-                    )]
-                    for case in cases
-                ],
-            )
-        )  # fmt: skip
+    if OURS in names:
+        made += [ratios(cells, cases, name) for name in names if name != OURS]
     return made
+
+
+def ratios(cells: report.Cells, cases: Iterable[str], other: str) -> Grid:
+    """Of the cases that both serve; of processor time and p99, less is better."""
+    kinds: dict[str, Callable[[measure.Result], float]] = {"requests": report.per_s, "processor": report.cpu_us}
+    if other == BASE:
+        kinds["p99"] = report.p99_us
+    return Grid(
+        f"gateway / {other} (requests: more is better)",
+        ["case", *(f"{what} / {other}" for what in kinds)],
+        [
+            [case, *(report.cell_ratio(cells[case, OURS], cells[case, other], value) for value in kinds.values())]
+            for case in cases
+            if (case, OURS) in cells and (case, other) in cells
+        ],
+    )

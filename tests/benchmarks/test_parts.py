@@ -109,7 +109,7 @@ def test_all_parts_run_unless_some_are_named() -> None:
     [
         (["model"], "there is no part model"),
         (["models", "--only", "htpt"], "--only htpt: there are http/1"),
-        (["peers", "--servers", "nginx,apache"], "--servers apache: there are gateway, nginx, lighttpd"),
+        (["peers", "--servers", "nginx,ngnix"], "--servers ngnix: there are gateway, nginx, lighttpd"),
         (["--rounds", "0"], "1 or more"),
     ],
 )
