@@ -174,10 +174,11 @@ async def serve(directory: Path) -> None:
     """Listens, prints as JSON where (a port and a unix socket for each interface), and serves for ever."""
     loop = asyncio.get_running_loop()
     addresses = {}
+    servers = []  # uvloop closes a server that nobody refers to
     for interface, factory in zip(INTERFACES, (Http, FastCgi, Multiplexed, Scgi), strict=True):
         path = str(directory / f"{interface}.sock")
         server = await loop.create_server(factory, "127.0.0.1", 0, backlog=1024)
-        await loop.create_unix_server(factory, path, backlog=1024)
+        servers += [server, await loop.create_unix_server(factory, path, backlog=1024)]
         Path(path).chmod(0o666)  # for servers that do not serve as root
         addresses[interface] = {"port": server.sockets[0].getsockname()[1], "path": path}
     print(json.dumps(addresses), flush=True)
