@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SOFTWARE: Final = f"gateway-suite/{__version__}".encode()
 SERVER: Final = b"Server: gateway-suite\r\n"
 """The line Server, for responses whose origin gave none."""
+_TWO_DIGITS: Final = [b"%02x" % number for number in range(256)]
 DROPPED_NAMES: Final = 100
 """Of so many names of dropped fields the log tells."""
 
@@ -185,6 +186,8 @@ class Site:
         """Whether others waited for their turn at that time."""
         self._prefix = b""
         self._count = 0
+        self._high = b""
+        """The prefix and all digits but the last two of the exchange ids that are given now."""
         self._dropped: set[bytes] = set()
         """Names of fields of which `report_dropped` has told."""
         self.begin(time.time())
@@ -192,6 +195,7 @@ class Site:
     def begin(self, wall: float) -> None:
         """The process or thread that will run it stands: from here on its exchange ids are its own."""
         self._prefix = os.urandom(5).hex().encode() + b"-"
+        self._count = 0
         self.tick(self.turn.now, wall)
 
     def tick(self, now: float, wall: float) -> None:
@@ -245,8 +249,11 @@ class Site:
 
     def new_exchange_id(self) -> bytes:
         """Unique in this process's life and beyond."""
+        low = self._count & 0xFF
+        if not low:
+            self._high = self._prefix + b"%x" % (self._count >> 8)
         self._count += 1
-        return b"%b%x" % (self._prefix, self._count)
+        return self._high + _TWO_DIGITS[low]
 
     # ------------------------------------------------------------------ responses
 

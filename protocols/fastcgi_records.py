@@ -122,7 +122,6 @@ def decode_pairs(octets: bytes) -> list[tuple[bytes, bytes]]:
 
 HEADER: Final = Struct(">BBHHBx")
 """version, type, request id, content length, padding length."""
-_header_at: Final = HEADER.unpack_from
 PAIR_OF_HEADERS: Final = Struct(">BBHHBxBBHHBx")
 BEGIN: Final = Struct(">BBHHBxHB5xBBHHBx")  # a BEGIN_REQUEST record, and the header of the first PARAMS
 END: Final = Struct(">BBHHBxBBHHBxIB3x")  # an empty STDOUT, and an END_REQUEST record
@@ -198,8 +197,12 @@ class RecordReader:
         elif self._rest or self._padding:
             position = self._resumed(octets, records)
         while size - position >= 8:
-            version, kind, request_id, length, padding = _header_at(octets, position)
-            if version != VERSION_1:
+            # octet by octet, which costs nothing once it is compiled; a Struct makes a tuple of objects
+            kind = octets[position + 1]
+            request_id = octets[position + 2] << 8 | octets[position + 3]
+            length = octets[position + 4] << 8 | octets[position + 5]
+            padding = octets[position + 6]
+            if octets[position] != VERSION_1:
                 raise RemoteProtocolError(
                     f"a record begins with {octets[position : position + 8]!r} and not with version 1"
                 )

@@ -62,7 +62,7 @@ class Value:
 class Peer(Value):
     """The two sides of a client's connection."""
 
-    __slots__ = ("https", "remote_addr", "remote_port", "server_addr", "server_port")
+    __slots__ = ("_hash", "https", "remote_addr", "remote_port", "server_addr", "server_port")
 
     def __init__(
         self, remote_addr: bytes, remote_port: bytes, server_addr: bytes, server_port: bytes, https: bool
@@ -73,6 +73,11 @@ class Peer(Value):
         self.server_addr: Final = server_addr
         self.server_port: Final = server_port
         self.https: Final = https
+        self._hash: Final = hash((remote_addr, remote_port, server_addr, server_port, https))
+
+    def __hash__(self) -> int:
+        """Kept: what is said of a peer is looked up for each of its requests."""
+        return self._hash
 
     def parts(self) -> tuple[object, ...]:
         return self.remote_addr, self.remote_port, self.server_addr, self.server_port, self.https

@@ -35,8 +35,8 @@ class Member:
     """One address of a target."""
 
     __slots__ = (
-        "address", "down_until", "idle", "least_idle", "limit", "multiplexes", "name", "open", "proven", "served",
-        "unproven",
+        "address", "down_until", "idle", "least_idle", "limit", "looked_at", "multiplexes", "name", "open", "proven",
+        "scarce", "served", "unproven",
     )  # fmt: skip
 
     def __init__(self, address: Address, limit: float) -> None:
@@ -57,6 +57,9 @@ class Member:
         self.unproven: dict[Connection[Any], float] = {}
         """Since when each waits, oldest first."""
         self.down_until = 0.0
+        self.looked_at = -1.0
+        self.scarce = False
+        """Whether a neighbour starved there of late, when we last looked."""
 
 
 Down: TypeAlias = Callable[[float], GatewayError | None]
@@ -213,7 +216,10 @@ class Pool:
             if member.unproven and member.open > member.served:
                 keep = next(iter(member.unproven.values())) >= connection.since
             if keep and self.shared is not None:
-                keep = not self.shared.neighbours.scarce(member.name)
+                if member.looked_at != self.turn.now:  # once for all that came at the same time
+                    member.looked_at = self.turn.now
+                    member.scarce = self.shared.neighbours.scarce(member.name)
+                keep = not member.scarce
         if keep:
             member.idle.append(connection)
             connection.deadline = self.turn.now + self.idle_s
