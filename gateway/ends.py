@@ -166,16 +166,18 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
 class Open:
     """Connect to `address` and attach the stream to `end`; then `connected` or `lost`.
 
     `brief`: the stream lives for one request, so the driver should use what is cheapest to set up.
     """
 
-    address: Address
-    end: End
-    brief: bool = False
+    __slots__ = ("address", "brief", "end")
+
+    def __init__(self, address: Address, end: End, brief: bool = False) -> None:
+        self.address: Final = address
+        self.end: Final = end
+        self.brief: Final = brief
 
 
 class Child(Protocol):
@@ -227,14 +229,15 @@ class Kill:
     signal: int
 
 
-@dataclass(frozen=True, slots=True)
 class Resume:
     """Call `end.resume(now)` once the current input is dealt with."""
 
-    end: End
+    __slots__ = ("end",)
+
+    def __init__(self, end: End) -> None:
+        self.end: Final = end
 
 
-@dataclass(frozen=True, slots=True)
 class Gather:
     """Call `end.gathered(now)` once all input that is here now has been dealt with, of other streams, too.
 
@@ -242,7 +245,10 @@ class Gather:
     stream.
     """
 
-    end: End
+    __slots__ = ("end",)
+
+    def __init__(self, end: End) -> None:
+        self.end: Final = end
 
 
 class Streams(Protocol):

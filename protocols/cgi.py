@@ -234,6 +234,14 @@ class ScriptResponseReader:
     def receive(self, octets: bytes) -> list[ScriptEvent]:
         """Decode what was printed. Raises RemoteProtocolError where it can't become a response."""
         events: list[ScriptEvent] = []
+        if self._head == b"" and not self._nph and not self._to_head:
+            stop = octets.find(b"\r\n\r\n") + 4
+            known = _heads.get(octets[:stop]) if stop > 3 else None
+            if known is not None:  # its end was found when it came first
+                self._head = None
+                event, self._rest, self._done = known
+                events.append(event)
+                octets = octets[stop:]
         if self._head is not None:
             arrived = self._head + octets if self._head else octets
             end = _END_OF_HEAD.search(arrived, max(0, self._scanned - 2))
@@ -299,16 +307,11 @@ class ScriptResponseReader:
 
     def _started(self, head: bytes, stop: int, events: list[ScriptEvent]) -> None:
         """A head is whole. Those of one script are often the same, octet for octet: such are remembered."""
-        plain = not self._nph and not self._to_head
-        known = _heads.get(head) if plain else None
-        if known is not None:
-            event, self._rest, self._done = known
-        else:
-            event = self._parse(head[:stop])
-            if plain and self._chunks is None and stop <= HEAD_BYTES:
-                if len(_heads) >= HEADS:
-                    _heads.clear()
-                _heads[head] = (event, self._rest, self._done)
+        event = self._parse(head[:stop])
+        if not self._nph and not self._to_head and self._chunks is None and stop <= HEAD_BYTES:
+            if len(_heads) >= HEADS:
+                _heads.clear()
+            _heads[head] = (event, self._rest, self._done)
         events.append(event)
 
     def _parse(self, head: bytes) -> Response | LocalRedirect:

@@ -32,7 +32,6 @@ from protocols.fastcgi_events import (
 )
 from protocols.fastcgi_records import (  # fmt: skip
     ABORT_REQUEST,
-    BEGIN,
     BEGIN_REQUEST,
     DATA,
     END,
@@ -41,11 +40,11 @@ from protocols.fastcgi_records import (  # fmt: skip
     GET_VALUES_RESULT,
     HEADER,
     KEEP_CONN,
+    LENGTHS,
     LIMIT_NAMES,
     LONG,
     MAX_CONTENT_BYTES,
     PADDING,
-    PAIR_OF_HEADERS,
     PARAMS,
     STDERR,
     STDIN,
@@ -58,6 +57,7 @@ from protocols.fastcgi_records import (  # fmt: skip
     Role,
     decode_pairs,
     encode_pair,
+    frame,
     long_params,
     misplaced,
     record,
@@ -66,6 +66,10 @@ from protocols.fastcgi_records import (  # fmt: skip
 from protocols.message import LocalProtocolError, RemoteProtocolError
 
 _STATUSES: Final = tuple(ProtocolStatus)
+_RESPONDER: Final = Role.RESPONDER
+_FRAMES: Final = 4096
+_frames: dict[int, tuple[bytes, bytes, bytes]] = {}
+"""By request id, as far as that is below _FRAMES: of Responders on connections that are kept."""
 JOIN_BYTES: Final = 4096
 """Pieces of STDOUT below this are copied into one event; larger ones are cheaper as events of their own."""
 
@@ -128,21 +132,23 @@ class GatewayConnection:
             request_id = request_id % self._ids + 1
         self._last_id = request_id
         active[request_id] = _SENDING_STDIN if content is None else _SENDING_NOTHING
-        flags = KEEP_CONN if keep_connection else 0
+        if keep_connection and role is _RESPONDER and request_id < _FRAMES:  # nearly all of them
+            known = _frames.get(request_id)
+            if known is None:
+                known = _frames[request_id] = frame(request_id, role, KEEP_CONN)
+        else:
+            known = frame(request_id, role, KEEP_CONN if keep_connection else 0)
+        begin, params_begin, no_more = known
         length = len(params)
         if 0 < length <= MAX_CONTENT_BYTES:
             padding = -length & 7
-            head = (
-                BEGIN.pack(
-                    VERSION_1, BEGIN_REQUEST, request_id, 8, 0, role, flags,
-                    VERSION_1, PARAMS, request_id, length, padding,
-                )
-                + params
-                + PADDING[padding]
-            )  # fmt: skip
+            size = LENGTHS.pack(length, padding)
+            if content is not None and not content:  # nearly all of them
+                self._out.append(b"".join((begin, params_begin, size, params, PADDING[padding], no_more)))
+                return request_id
+            head = b"".join((begin, params_begin, size, params, PADDING[padding]))
         else:
-            begin = BEGIN.pack(VERSION_1, BEGIN_REQUEST, request_id, 8, 0, role, flags, 0, 0, 0, 0, 0)
-            head = begin[:16] + (long_params(request_id, params) if params else b"")
+            head = begin + (long_params(request_id, params) if params else b"")
         if content:
             self._out.append(
                 head
@@ -153,11 +159,7 @@ class GatewayConnection:
         elif content is None:
             self._out.append(head + HEADER.pack(VERSION_1, PARAMS, request_id, 0, 0))
         else:
-            self._out.append(
-                head + PAIR_OF_HEADERS.pack(
-                    VERSION_1, PARAMS, request_id, 0, 0, VERSION_1, STDIN, request_id, 0, 0
-                )
-            )  # fmt: skip
+            self._out.append(head + no_more)
         return request_id
 
     def stdin(self, request_id: int, octets: bytes) -> None:

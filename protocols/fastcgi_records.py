@@ -123,10 +123,23 @@ def decode_pairs(octets: bytes) -> list[tuple[bytes, bytes]]:
 HEADER: Final = Struct(">BBHHBx")
 """version, type, request id, content length, padding length."""
 PAIR_OF_HEADERS: Final = Struct(">BBHHBxBBHHBx")
-BEGIN: Final = Struct(">BBHHBxHB5xBBHHBx")  # a BEGIN_REQUEST record, and the header of the first PARAMS
+BEGIN: Final = Struct(">BBHHBxHB5x")  # a BEGIN_REQUEST record
+HEADER_BEGIN: Final = Struct(">BBH")
+LENGTHS: Final = Struct(">HBx")
+"""The two halves of a header."""
 END: Final = Struct(">BBHHBxBBHHBxIB3x")  # an empty STDOUT, and an END_REQUEST record
 PADDING: Final = tuple(bytes(length) for length in range(8))
 _FULL: Final = MAX_CONTENT_BYTES & ~7  # long streams are cut where no padding is needed
+
+
+def frame(request_id: int, role: int, flags: int) -> tuple[bytes, bytes, bytes]:
+    """What all requests with this id have in common: BEGIN_REQUEST, the first half of the header of PARAMS, and the two
+    empty records that end PARAMS and STDIN."""
+    return (
+        BEGIN.pack(VERSION_1, BEGIN_REQUEST, request_id, 8, 0, role, flags),
+        HEADER_BEGIN.pack(VERSION_1, PARAMS, request_id),
+        PAIR_OF_HEADERS.pack(VERSION_1, PARAMS, request_id, 0, 0, VERSION_1, STDIN, request_id, 0, 0),
+    )
 
 
 def record(kind: int, request_id: int, content: bytes) -> bytes:

@@ -48,7 +48,7 @@ class Stream:
         self.answered = False
         self.paused = False
         """Whether the client takes nothing at the moment."""
-        self.kept: deque[bytes] = deque()
+        self.kept: deque[bytes] | None = None
         """What it has still to take."""
         self.kept_bytes = 0
         self.moved = False
@@ -113,6 +113,8 @@ class Stream:
             return
         self.hub.keeping.add(self)
         if self.spool is None:
+            if self.kept is None:
+                self.kept = deque()
             self.kept.append(octets)
             self.kept_bytes += len(octets)
             self.hub.kept_bytes += len(octets)
@@ -207,7 +209,7 @@ class Stream:
             self.spool = None
 
     def _forget_kept(self) -> None:
-        self.kept.clear()
+        self.kept = None
         self.hub.kept_bytes -= self.kept_bytes
         self.kept_bytes = 0
 
