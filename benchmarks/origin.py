@@ -9,6 +9,7 @@ Must never know: who asks. Next: `servers.py`, the servers in front of it.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import sys
 from pathlib import Path
@@ -27,6 +28,8 @@ BEGIN_REQUEST, ABORT_REQUEST, END_REQUEST, PARAMS, STDIN, STDOUT = 1, 2, 3, 4, 5
 GET_VALUES, GET_VALUES_RESULT = 9, 10
 KEEP_CONN = 1
 RECORD = Struct(">BBHHBx")  # FastCGI 3.3: version, type, request id, content length, padding length
+KEPT_BYTES = 1024
+"""Answers below this are kept for each request id."""
 STDOUT_BYTES = 65528  # the most that a record holds at a multiple of eight
 
 
@@ -133,9 +136,13 @@ class FastCgi(Connection):
 
     def answer(self, request_id: int, size: str) -> None:
         octets = self.answers.get((request_id, size))
-        if octets is None:
-            octets = self.answers[request_id, size] = records(request_id, SCRIPT_RESPONSES[size])
-        self.transport.write(octets)
+        if octets is not None:
+            self.transport.write(octets)
+        elif len(SCRIPT_RESPONSES[size]) < KEPT_BYTES:
+            octets = self.answers[request_id, size] = b"".join(records(request_id, SCRIPT_RESPONSES[size]))
+            self.transport.write(octets)
+        else:  # there are thousands of ids, and only the headers of their records differ
+            self.transport.writelines(records(request_id, SCRIPT_RESPONSES[size]))
         if not self.keep:
             self.transport.close()
 
@@ -144,15 +151,20 @@ class Multiplexed(FastCgi):
     multiplexes = b"1"
 
 
-def records(request_id: int, script_response: bytes) -> bytes:
-    """STDOUT records with `script_response`, their end, and END_REQUEST with REQUEST_COMPLETE."""
-    out = []
-    for start in range(0, len(script_response), STDOUT_BYTES):
-        content = script_response[start : start + STDOUT_BYTES]
+def records(request_id: int, script_response: bytes) -> list[bytes]:
+    """In pieces: STDOUT records with `script_response`, their end, and END_REQUEST with REQUEST_COMPLETE."""
+    out: list[bytes] = []
+    for content in cut(script_response):
         padding = -len(content) % 8
         out += [RECORD.pack(1, STDOUT, request_id, len(content), padding), content, bytes(padding)]
     out += [RECORD.pack(1, STDOUT, request_id, 0, 0), RECORD.pack(1, END_REQUEST, request_id, 8, 0), bytes(8)]
-    return b"".join(out)
+    return out
+
+
+@functools.lru_cache
+def cut(script_response: bytes) -> list[bytes]:
+    """What goes into each record."""
+    return [script_response[start : start + STDOUT_BYTES] for start in range(0, len(script_response), STDOUT_BYTES)]
 
 
 class Scgi(Connection):
