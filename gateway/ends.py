@@ -65,6 +65,7 @@ Outgoing: TypeAlias = bytes | FileSlice
 SocketName: TypeAlias = tuple[str, int]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Wire:
     """What a driver attaches to an end."""
 

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from gateway import ends
 from gateway.ends import OPEN, Close, End, FileSlice
 from protocols.http1 import ResponseReader, tokeniser
 from protocols.message import Content, EndOfMessage, RemoteProtocolError, Response
@@ -185,7 +186,7 @@ class Answer:
         return f"{self.status} {self.content[:60]!r}{how}"
 
 
-class Wire:
+class Wire(ends.Wire):
     """What the driver has attached to an end."""
 
     def __init__(self, talk: Talk, end: End, peer: Peer) -> None:
