@@ -158,8 +158,7 @@ class RequestReader:
 
     def _head(self, octets: bytes) -> list[Event]:
         buffer = self._buffer
-        fresh = not buffer.arrived
-        if fresh:
+        if not buffer.arrived:
             again = self._heads.known.get(octets)
             if again is not None:
                 self.state = _DONE
@@ -193,7 +192,7 @@ class RequestReader:
             whole: list[Event] = [request, END]
             if rest:
                 buffer.arrived += rest
-            elif fresh and not buffer.arrived:
+            elif match.string is octets:  # and not what was put together, or has empty lines before it
                 self._heads.note(octets, whole)
             return whole
         self.state = _CONTENT
@@ -346,8 +345,7 @@ class ResponseReader:
     def _head(self, octets: bytes, events: list[Event]) -> bytes | None:
         """Append the response and perhaps its end; the octets after the head, None while it is not whole."""
         stop = octets.find(b"\r\n\r\n") + 4
-        fresh = stop > 3 and not self._buffer.arrived
-        if fresh:
+        if stop > 3 and not self._buffer.arrived:
             meaning = self._heads.known.get(octets[:stop])
             if meaning is not None:
                 return self._begin(meaning, octets[stop:], events)
@@ -367,7 +365,7 @@ class ResponseReader:
             explain_refusal(section, version)
             raise
         end = match.end()
-        if fresh and end == stop:
+        if match.string is octets and end == stop:
             self._heads.note(octets[:stop], meaning)
         return self._begin(meaning, match.string[end:], events)
 

@@ -658,3 +658,13 @@ def test_what_is_derived_from_one_section_stays_bounded() -> None:
         derived = response.derived
         derived[number] = number
         assert len(derived) <= 256
+
+
+def test_a_head_that_came_before_excuses_no_empty_lines() -> None:
+    """Two empty lines may come before a request-line, however the stream is cut."""
+    head = b"\r\n\r\nGET /remembered HTTP/1.1\r\nHost: h\r\n\r\n"
+    assert len(RequestReader(ENGINES[0]).receive(head)) == 2
+    reader = RequestReader(ENGINES[0])
+    assert reader.receive(b"\r\n") == []
+    with pytest.raises(RemoteProtocolError):
+        reader.receive(head)
