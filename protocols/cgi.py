@@ -234,13 +234,10 @@ class ScriptResponseReader:
     def receive(self, octets: bytes) -> list[ScriptEvent]:
         """Decode what was printed. Raises RemoteProtocolError where it can't become a response."""
         events: list[ScriptEvent] = []
-        if self._head == b"" and not self._nph and not self._to_head:
+        if self._head == b"":
             stop = octets.find(b"\r\n\r\n") + 4
-            known = _heads.get(octets[:stop]) if stop > 3 else None
-            if known is not None:  # its end was found when it came first
+            if stop > 3 and self._again(octets[:stop], events):  # then its end was found when it came first
                 self._head = None
-                event, self._rest, self._done = known
-                events.append(event)
                 octets = octets[stop:]
         if self._head is not None:
             arrived = self._head + octets if self._head else octets
@@ -305,8 +302,19 @@ class ScriptResponseReader:
                 return
         events.append(Content(octets))
 
+    def _again(self, head: bytes, events: list[ScriptEvent]) -> bool:
+        """Whether it came before. Heads of one script are often the same, octet for octet: such are remembered."""
+        known = None if self._nph or self._to_head else _heads.get(head)
+        if known is None:
+            return False
+        event, self._rest, self._done = known
+        events.append(event)
+        return True
+
     def _started(self, head: bytes, stop: int, events: list[ScriptEvent]) -> None:
-        """A head is whole. Those of one script are often the same, octet for octet: such are remembered."""
+        """A head is whole."""
+        if self._again(head, events):
+            return
         event = self._parse(head[:stop])
         if not self._nph and not self._to_head and self._chunks is None and stop <= HEAD_BYTES:
             if len(_heads) >= HEADS:

@@ -463,6 +463,12 @@ def test_a_remembered_head_reads_the_same() -> None:
         assert read(output) == read(output) == read(output)
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_head_is_remembered_with_either_line_end(end: bytes) -> None:
+    output = b"Content-Type: t" + end + b"Content-Length: 5" + end + end + b"hello"
+    assert read(output)[0] is read(output)[0]
+
+
 def test_a_remembered_head_does_not_know_the_method() -> None:
     output = b"Content-Type: t\nContent-Length: 5\n\nhello"
     get = read(output)
