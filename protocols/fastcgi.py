@@ -142,24 +142,16 @@ class GatewayConnection:
         length = len(params)
         if 0 < length <= MAX_CONTENT_BYTES:
             padding = -length & 7
-            size = LENGTHS.pack(length, padding)
-            if content is not None and not content:  # nearly all of them
-                self._out.append(b"".join((begin, params_begin, size, params, PADDING[padding], no_more)))
-                return request_id
-            head = b"".join((begin, params_begin, size, params, PADDING[padding]))
+            pieces = [begin, params_begin, LENGTHS.pack(length, padding), params, PADDING[padding]]
         else:
-            head = begin + (long_params(request_id, params) if params else b"")
-        if content:
-            self._out.append(
-                head
-                + HEADER.pack(VERSION_1, PARAMS, request_id, 0, 0)
-                + stream(STDIN, request_id, content)
-                + HEADER.pack(VERSION_1, STDIN, request_id, 0, 0)
-            )
-        elif content is None:
-            self._out.append(head + HEADER.pack(VERSION_1, PARAMS, request_id, 0, 0))
+            pieces = [begin, long_params(request_id, params) if params else b""]
+        if content == b"":  # nearly all of them
+            pieces.append(no_more)
         else:
-            self._out.append(head + no_more)
+            pieces.append(no_more[:8])
+            if content:
+                pieces += (stream(STDIN, request_id, content), no_more[8:])
+        self._out.append(b"".join(pieces))
         return request_id
 
     def stdin(self, request_id: int, octets: bytes) -> None:

@@ -14,21 +14,8 @@ from protocols.fastcgi_records import ProtocolStatus, Role
 from protocols.message import Value
 
 
-class Stdout(Value):
-    """Octets of a response; small pieces are joined with what came before them. Never empty."""
-
-    __slots__ = ("octets", "request_id")
-
-    def __init__(self, request_id: int, octets: bytes) -> None:
-        self.request_id: Final = request_id
-        self.octets: Final = octets
-
-    def parts(self) -> tuple[object, ...]:
-        return self.request_id, self.octets
-
-
-class StdoutEnd(Value):
-    """The worker has ended the response; END_REQUEST is still to come."""
+class OfRequest(Value):
+    """What is about one request."""
 
     __slots__ = ("request_id",)
 
@@ -39,17 +26,35 @@ class StdoutEnd(Value):
         return (self.request_id,)
 
 
-class Stderr(Value):
-    """Octets for the error log. Never empty."""
+class Piece(OfRequest):
+    """Some octets of one of its streams. Never empty."""
 
-    __slots__ = ("octets", "request_id")
+    __slots__ = ("octets",)
 
     def __init__(self, request_id: int, octets: bytes) -> None:
-        self.request_id: Final = request_id
+        super().__init__(request_id)
         self.octets: Final = octets
 
     def parts(self) -> tuple[object, ...]:
         return self.request_id, self.octets
+
+
+class Stdout(Piece):
+    """Octets of a response; small pieces are joined with what came before them. Never empty."""
+
+    __slots__ = ()
+
+
+class StdoutEnd(OfRequest):
+    """The worker has ended the response; END_REQUEST is still to come."""
+
+    __slots__ = ()
+
+
+class Stderr(Piece):
+    """Octets for the error log. Never empty."""
+
+    __slots__ = ()
 
 
 class EndRequest(Value):
@@ -119,41 +124,22 @@ class Begin(Value):
         return self.request_id, self.role, self.keep_connection, self.params
 
 
-class Stdin(Value):
+class Stdin(Piece):
     """Octets of a request's content. Never empty."""
 
-    __slots__ = ("octets", "request_id")
-
-    def __init__(self, request_id: int, octets: bytes) -> None:
-        self.request_id: Final = request_id
-        self.octets: Final = octets
-
-    def parts(self) -> tuple[object, ...]:
-        return self.request_id, self.octets
+    __slots__ = ()
 
 
-class StdinEnd(Value):
+class StdinEnd(OfRequest):
     """The request's content is complete."""
 
-    __slots__ = ("request_id",)
-
-    def __init__(self, request_id: int) -> None:
-        self.request_id: Final = request_id
-
-    def parts(self) -> tuple[object, ...]:
-        return (self.request_id,)
+    __slots__ = ()
 
 
-class Abort(Value):
+class Abort(OfRequest):
     """The gateway has lost interest: `end` soon (5.4)."""
 
-    __slots__ = ("request_id",)
-
-    def __init__(self, request_id: int) -> None:
-        self.request_id: Final = request_id
-
-    def parts(self) -> tuple[object, ...]:
-        return (self.request_id,)
+    __slots__ = ()
 
 
 GatewayEvent: TypeAlias = Stdout | StdoutEnd | Stderr | EndRequest | Values | UnknownType | Skipped
