@@ -132,7 +132,6 @@ class Acceptor:
             except Exception as error:
                 sock.close()
                 self.driver.guard(None, error)
-            self.driver.settle()
             if not self._watched:
                 return
 

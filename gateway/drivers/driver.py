@@ -81,7 +81,7 @@ class Driver:
         self.strange = False
         """Whether we are in such a child: the streams are not ours."""
         self._opening: dict[End, Any] = {}
-        """Ends whose connections the loop makes, in its own way: the Task of each."""
+        """Ends whose hosts are being looked up: the Task of each."""
         self._gathering: list[End] = []
         self._settling = False
         self._in_round = False
@@ -193,6 +193,7 @@ class Driver:
         self.turn.now = monotonic()
 
     def _round_over(self) -> None:
+        """What has come is dealt with."""
         self._in_round = False
         self.settle()
 

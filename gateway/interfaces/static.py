@@ -167,13 +167,13 @@ class StaticInterface:
         except OSError:
             return False
         exchange.respond(kept.response)
-        if kept.octets:
-            exchange.response_content(kept.octets)
+        exchange.response_content(kept.octets)
         exchange.response_end()
         return True
 
     def _keep(self, exchange: Exchange, path: bytes, status: os.stat_result, octets: bytes, response: Response) -> None:
-        if time.time() - status.st_ctime < self.settled_s or exchange.found is None:
+        assert exchange.found is not None
+        if time.time() - status.st_ctime < self.settled_s:
             return
         if len(self.kept) >= KEPT:
             self.kept.clear()
@@ -218,7 +218,7 @@ class StaticInterface:
                 exchange.failed(GatewayError(500, "file-changed", what, side=Side.GATEWAY))
                 return
             exchange.response_content(octets)
-            if length == size <= KEPT_BYTES and code == 200:
+            if code == 200 and length <= KEPT_BYTES:
                 self._keep(exchange, path, status, octets, response)
         else:
             exchange.response_content(FileSlice(descriptor, start, length, lambda: os.close(descriptor)))
