@@ -62,12 +62,16 @@ COMPILED = (
     "protocols/fastcgi.py",
     "protocols/fastcgi_events.py",
     "protocols/fastcgi_records.py",
+    "protocols/fields.py",
     "protocols/http1.py",
     "protocols/http1_framing.py",
     "protocols/http1_head.py",
+    "protocols/http1_tokeniser.py",
     "protocols/http1_writing.py",
+    "protocols/memory.py",
     "protocols/message.py",
     "protocols/scgi.py",
+    "protocols/target.py",
 )
 
 

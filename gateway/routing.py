@@ -14,29 +14,52 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from gateway.config import Kind, Route
 from gateway.errors import GatewayError, Side
-from protocols.message import RemoteProtocolError
+from protocols.memory import Memory
+from protocols.message import Derived, RemoteProtocolError, Value
 from protocols.target import Form, Place, Target, parse, split_prefix, split_suffix
 
-CACHE_ENTRIES: Final = 4096
-CACHE_BYTES: Final = 1024
-"""Targets up to this length are remembered; the cache is emptied when it is full."""
+TARGETS: Final = 4096
+TARGET_BYTES: Final = 1024
+"""So many targets, and paths, are remembered, up to this length with their host."""
+AUTHORITY: Final = Form.AUTHORITY
+ASTERISK: Final = Form.ASTERISK
 BACKUPS: Final = (b"~", b".bak", b".orig", b".swp", b".old", b".save", b".dpkg-dist", b".rpmsave")
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Value):
     """A route and where in it the request landed."""
 
-    route: Route
-    target: Target
-    place: Place
-    redirect: bytes = b""
-    """Where the client has to go instead: the path with a slash, for a directory."""
+    __slots__ = ("derived", "place", "redirect", "route", "target")
+
+    def __init__(
+        self, route: Route, target: Target, place: Place, redirect: bytes = b"", derived: Derived | None = None
+    ) -> None:
+        self.route: Final = route
+        self.target: Final = target
+        self.place: Final = place
+        self.redirect: Final = redirect
+        """Where the client has to go instead: the path with a slash, for a directory."""
+        self.derived: Final = derived
+        """What was computed from it; None where it is not shared."""
+
+    def parts(self) -> tuple[object, ...]:
+        return self.route, self.target, self.place, self.redirect
+
+
+class _Way:
+    """What the path of a request says, and its host."""
+
+    __slots__ = ("place", "routes")
+
+    def __init__(self, routes: list[Route], place: Place | None) -> None:
+        self.routes: Final = routes
+        """The best first."""
+        self.place: Final = place
+        """In the best one; None where that depends on more than the path: on files."""
 
 
 class Router:
@@ -46,16 +69,20 @@ class Router:
         self.routes = sorted(routes, key=_rank)
         self._indexes = [r for r in self.routes if r.match.kind is Kind.SUFFIX and r.index and r.root]
         """Suffix routes that answer for a directory, too: by a file in it that has the suffix."""
-        self._cache: dict[tuple[bytes, bytes], tuple[Target, list[Route], Found | None]] = {}
+        self._targets: Memory[tuple[bytes, bytes], tuple[Target, _Way, Found | None]] = Memory(TARGETS)
+        self._ways: Memory[tuple[bytes, bytes], _Way] = Memory(TARGETS)
+        """By host and path."""
 
     def resolve(self, method: bytes, host: bytes, raw_target: bytes) -> Found:
         """Raises GatewayError 400, 403, 404, 405, 421 or 501."""
         if method == b"TRACE":  # it would show what a browser hides from its scripts: cookies (RFC 9110 9.3.8)
             raise GatewayError(501, "trace", "TRACE is not served", side=Side.CLIENT)
-        entry = self._cache.get((host, raw_target))
+        key = (host, raw_target)
+        entry = self._targets.known.get(key)
         if entry is None:
-            entry = self._look_up(method, host, raw_target)
-        target, routes, found = entry
+            entry = self._look_up(method, key)
+        target, way, found = entry
+        routes = way.routes
         if self._indexes and target.path.endswith(b"/"):  # an index file may have come or gone since
             routes, found = self.candidates(host, target), None
             if not routes:
@@ -70,29 +97,43 @@ class Router:
             return found
         return self._find(route, target)
 
-    def _look_up(self, method: bytes, host: bytes, raw: bytes) -> tuple[Target, list[Route], Found | None]:
+    def _look_up(self, method: bytes, key: tuple[bytes, bytes]) -> tuple[Target, _Way, Found | None]:
+        host, raw = key
         try:
             target = parse(method, raw)
         except RemoteProtocolError as error:
             raise GatewayError(400, "bad-target", error.detail, side=Side.CLIENT) from None
-        if target.form is Form.AUTHORITY:
+        if target.form is AUTHORITY:
             raise GatewayError(501, "connect", "CONNECT is for forward proxies", side=Side.CLIENT)
+        if target.form is ASTERISK or len(raw) + len(host) > TARGET_BYTES:  # "*" depends on the method
+            return target, self._way(host, target), None
+        path = (host, target.path)
+        way = self._ways.known.get(path)
+        if way is None:
+            way = self._way(host, target)
+            if self._ways.again(path):
+                self._ways.keep(path, way)
+        kept = self._targets.again(key)
+        found = None
+        if way.place is not None and not target.encoded_slash:
+            found = Found(way.routes[0], target, way.place, derived={} if kept else None)
+        entry = (target, way, found)
+        if kept:
+            self._targets.keep(key, entry)
+        return entry
+
+    def _way(self, host: bytes, target: Target) -> _Way:
         routes = self.candidates(host, target)
         if not routes:
             raise self._no_route(host, target)
         route = routes[0]
-        found = None
+        place = None
         if route.root is None or route.interface == "static":  # the file system has no say
             try:
-                found = self._find(route, target)
+                place = self._find(route, target).place
             except GatewayError:  # another route may take this method: `resolve` tells
                 pass
-        entry = (target, routes, found)
-        if len(raw) + len(host) <= CACHE_BYTES and target.form is not Form.ASTERISK:  # "*" depends on the method
-            if len(self._cache) >= CACHE_ENTRIES:
-                self._cache.clear()
-            self._cache[host, raw] = entry
-        return entry
+        return _Way(routes, place)
 
     def _no_route(self, host: bytes, target: Target) -> GatewayError:
         if any(route.hosts for route in self.routes) and self.candidates(b"", target, any_host=True):
@@ -104,7 +145,7 @@ class Router:
     def candidates(self, host: bytes, target: Target, *, any_host: bool = False) -> list[Route]:
         """The routes that match, the best first; methods are not looked at."""
         name = host_name(host)
-        path = target.path if target.form is not Form.ASTERISK else b"/"
+        path = target.path if target.form is not ASTERISK else b"/"
         return [
             route
             for route in self.routes
@@ -113,7 +154,7 @@ class Router:
         ]
 
     def _find(self, route: Route, target: Target) -> Found:
-        if target.form is Form.ASTERISK:
+        if target.form is ASTERISK:
             raise GatewayError(501, "options", "OPTIONS * asks for the server itself", side=Side.CLIENT)
         if target.encoded_slash and (route.interface != "http" or route.app is not None):
             raise GatewayError(404, "encoded-slash", f"%2F in the path {_text(target.raw)}", side=Side.CLIENT)

@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
-from protocols.cgi import connection_variables, field_variables, request_variables, route_variables
-from protocols.message import Peer
+from protocols.cgi import connection_variables, field_variables, place_variables, route_variables, target_variables
+from protocols.memory import Memory
+from protocols.message import Peer, Request
+from protocols.target import Place
 
 if TYPE_CHECKING:
     from gateway.config import Route
     from gateway.exchange import Exchange
+    from gateway.routing import Found
 
 ENTRIES: Final = 2048
-TARGET_BYTES: Final = 512
-"""So many client connections, and request-lines with targets up to this length, are remembered; a memory
-that is full is emptied."""
+PATH_BYTES: Final = 512
+"""So many client connections are remembered, and places up to this length."""
 CONTENT_LENGTH: Final = b"CONTENT_LENGTH"
 EXCHANGE_ID: Final = b"EXCHANGE_ID"
 """The exchange id, as in the logs and on error pages."""
@@ -41,57 +43,71 @@ class Variables:
         self.authorization = route.authorization
         environment = [pair for pair in route.environment if pair[0] not in ours]
         self.overridden = frozenset([*ours, *(name for name, _ in environment)])
-        parts: list[bytes] = []
-        route_variables(
-            self._sink(parts), software=software, document_root=route.root or b"", environment=environment
-        )
-        self._route_part = b"".join(parts)
-        self._peers: dict[Peer, bytes] = {}
-        self._lines: dict[tuple[bytes, ...], bytes] = {}
+        root = route.root or b""
+        self._route_part = self._joined(route_variables(software=software, document_root=root, environment=environment))
+        self._peers: Memory[Peer, bytes] = Memory(ENTRIES)
+        self._places: Memory[tuple[bytes, ...], bytes] = Memory(ENTRIES)
 
-    def _sink(self, parts: list[bytes]) -> Callable[[bytes, bytes], None]:
+    def _joined(self, variables: dict[bytes, bytes]) -> bytes:
         encode = self.encode
-        return lambda name, value: parts.append(encode(name, value))
+        return b"".join([encode(name, value) for name, value in variables.items()])
 
     def encoded(self, exchange: Exchange) -> bytes:
         """All pairs of one request, joined."""
-        peer = exchange.peer
-        constant = self._peers.get(peer)
-        if constant is None:
-            if len(self._peers) >= ENTRIES:
-                self._peers.clear()
-            parts: list[bytes] = []
-            variables: dict[bytes, bytes] = {}
-            connection_variables(variables.__setitem__, peer)
-            parts += [self.encode(*pair) for pair in variables.items() if pair[0] not in self.overridden]
-            constant = self._peers[peer] = self._route_part + b"".join(parts)
-        request = exchange.request
-        derived = request.derived
-        fields: bytes | None = derived.get((self, peer.server_addr)) if derived is not None else None
-        if fields is None:
-            parts = []
-            field_variables(
-                self._sink(parts), request, peer, authorization=self.authorization, overridden=self.overridden,
-                dropped=lambda name: exchange.site.report_dropped(exchange, name),
-            )  # fmt: skip
-            fields = b"".join(parts)
-            if derived is not None:
-                derived[self, peer.server_addr] = fields
         found = exchange.found
         assert found is not None
-        place = found.place
-        key = (request.method, request.target, request.version, place.script_filename, place.path_info)
-        line = self._lines.get(key)
-        if line is None:
-            parts = []
-            request_variables(self._sink(parts), request, found.target, place, overridden=self.overridden)
-            line = b"".join(parts)
-            if len(request.target) <= TARGET_BYTES:
-                if len(self._lines) >= ENTRIES:
-                    self._lines.clear()
-                self._lines[key] = line
-        encoded = constant + fields + line
+        request, peer = exchange.request, exchange.peer
+        encoded = b"%b%b%b%b" % (
+            self._of_peer(peer), self._of_fields(exchange, request, peer), self._of_place(request, found.place),
+            self._of_target(found),
+        )  # fmt: skip
         length = exchange.content_length
         if length and CONTENT_LENGTH not in self.overridden:
             encoded += self.encode(CONTENT_LENGTH, b"%d" % length)
         return encoded + self.encode(EXCHANGE_ID, exchange.id) if EXCHANGE_ID not in self.overridden else encoded
+
+    def _of_peer(self, peer: Peer) -> bytes:
+        """Of its connection, and of the route."""
+        known = self._peers.known.get(peer)
+        if known is None:
+            known = self._route_part + self._joined(connection_variables(peer, overridden=self.overridden))
+            if self._peers.again(peer):
+                self._peers.keep(peer, known)
+        return known
+
+    def _of_fields(self, exchange: Exchange, request: Request, peer: Peer) -> bytes:
+        derived = request.derived
+        known: bytes | None = None
+        if derived is not None:
+            key = (self, peer.server_addr)
+            known = derived.get(key)
+        if known is None:
+            report = exchange.site.report_dropped
+            variables = field_variables(
+                request, peer, authorization=self.authorization, overridden=self.overridden,
+                dropped=lambda name: report(exchange, name),
+            )  # fmt: skip
+            known = self._joined(variables)
+            if derived is not None:
+                derived[key] = known
+        return known
+
+    def _of_target(self, found: Found) -> bytes:
+        derived = found.derived
+        known: bytes | None = derived.get(self) if derived is not None else None
+        if known is None:
+            known = self._joined(target_variables(found.target, overridden=self.overridden))
+            if derived is not None:
+                derived[self] = known
+        return known
+
+    def _of_place(self, request: Request, place: Place) -> bytes:
+        """What many targets have in common."""
+        key = (request.method, request.version, place.script_name, place.script_filename, place.path_info)
+        known = self._places.known.get(key)
+        if known is None:
+            variables = place_variables(request.method, request.version, place, overridden=self.overridden)
+            known = self._joined(variables)
+            if sum(map(len, key)) <= PATH_BYTES and self._places.again(key):
+                self._places.keep(key, known)
+        return known

@@ -12,10 +12,12 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Final, TypeAlias
 
 from protocols.chunked import ChunkedReader
-from protocols.fields import HOP_BY_HOP, Memo, tokens
+from protocols.fields import HOP_BY_HOP, tokens
+from protocols.memory import Memo, Memory
 from protocols.message import (
     END,
     Content,
+    Derived,
     EndOfMessage,
     FieldLine,
     FieldLines,
@@ -29,40 +31,47 @@ from protocols.message import (
 from protocols.status import reason as reason_of
 from protocols.target import Place, Target, parse
 
-Sink: TypeAlias = Callable[[bytes, bytes], object]
-"""Takes the name and the value of one meta-variable."""
+Variables: TypeAlias = dict[bytes, bytes]
+"""Meta-variables, by name."""
 
 # ---------------------------------------------------------------------- meta-variables (RFC 3875 4.1)
 
 
-def route_variables(
-    sink: Sink, *, software: bytes, document_root: bytes, environment: Iterable[tuple[bytes, bytes]]
-) -> None:
+def route_variables(*, software: bytes, document_root: bytes, environment: Iterable[tuple[bytes, bytes]]) -> Variables:
     """What is constant for a route; its own `environment` wins over everything."""
-    own = dict(environment)
-    for name, value in (
-        (b"GATEWAY_INTERFACE", b"CGI/1.1"),
-        (b"SERVER_SOFTWARE", software),
-        (b"DOCUMENT_ROOT", document_root),
-        (b"REDIRECT_STATUS", b"200"),  # php-cgi refuses to work without it
-    ):
-        if value and name not in own:
-            sink(name, value)
-    for name, value in own.items():
-        sink(name, value)
+    values = {
+        b"GATEWAY_INTERFACE": b"CGI/1.1",
+        b"SERVER_SOFTWARE": software,
+        b"DOCUMENT_ROOT": document_root,
+        b"REDIRECT_STATUS": b"200",  # php-cgi refuses to work without it
+    }
+    if not document_root:
+        del values[b"DOCUMENT_ROOT"]
+    values.update(environment)
+    return values
 
 
-def connection_variables(sink: Sink, peer: Peer) -> None:
-    """What is constant for a client's connection (4.1.8, 4.1.15). REMOTE_ADDR is empty for unix sockets."""
-    sink(b"REMOTE_ADDR", peer.remote_addr)
+def connection_variables(peer: Peer, *, overridden: Collection[bytes] = ()) -> Variables:
+    """What is constant for a client's connection (4.1.8, 4.1.15). REMOTE_ADDR is empty for unix sockets.
+
+    Here and below: names in `overridden` were set by the route and stay away.
+    """
+    values = {b"REMOTE_ADDR": peer.remote_addr}
     if peer.remote_port:
-        sink(b"REMOTE_PORT", peer.remote_port)
+        values[b"REMOTE_PORT"] = peer.remote_port
     if peer.server_addr:
-        sink(b"SERVER_ADDR", peer.server_addr)
-    sink(b"SERVER_PORT", peer.server_port)
-    sink(b"REQUEST_SCHEME", b"https" if peer.https else b"http")
+        values[b"SERVER_ADDR"] = peer.server_addr
+    values[b"SERVER_PORT"] = peer.server_port
+    values[b"REQUEST_SCHEME"] = b"https" if peer.https else b"http"
     if peer.https:
-        sink(b"HTTPS", b"on")
+        values[b"HTTPS"] = b"on"
+    return _without(overridden, values)
+
+
+def _without(overridden: Collection[bytes], values: Variables) -> Variables:
+    for name in overridden:
+        values.pop(name, None)
+    return values
 
 
 _AUTHORIZATION: Final = b"HTTP_AUTHORIZATION"
@@ -87,42 +96,33 @@ def _variable(name: bytes) -> bytes:
 _variables: Final = Memo(_variable)
 
 
-def request_variables(
-    sink: Sink,
-    request: Request,
-    target: Target,
-    place: Place,
-    *,
-    overridden: Collection[bytes] = (),
-) -> None:
-    """What its request-line and place say; names in `overridden` were set by the route and stay away."""
-    values: dict[bytes, bytes] = {
-        b"REQUEST_METHOD": request.method,
-        b"REQUEST_URI": request.target,
-        b"SCRIPT_NAME": place.script_name,
-        b"QUERY_STRING": target.query,
-        b"SERVER_PROTOCOL": request.version,
-    }
+def target_variables(target: Target, *, overridden: Collection[bytes] = ()) -> Variables:
+    """What is another one for each request-target."""
+    return _without(overridden, {b"REQUEST_URI": target.raw, b"QUERY_STRING": target.query})
+
+
+def place_variables(
+    method: bytes, version: bytes, place: Place, *, overridden: Collection[bytes] = ()
+) -> Variables:
+    """What else its request-line and place say."""
+    values = {b"REQUEST_METHOD": method, b"SCRIPT_NAME": place.script_name, b"SERVER_PROTOCOL": version}
     if place.path_info:
         values[b"PATH_INFO"] = place.path_info
         if place.document_root:
             values[b"PATH_TRANSLATED"] = place.path_translated
     if place.script_filename:
         values[b"SCRIPT_FILENAME"] = place.script_filename
-    for name, value in values.items():
-        if name not in overridden:
-            sink(name, value)
+    return _without(overridden, values)
 
 
 def field_variables(
-    sink: Sink,
     request: Request,
     peer: Peer,
     *,
     authorization: bool = False,
     overridden: Collection[bytes] = (),
     dropped: Callable[[bytes], object] | None = None,
-) -> None:
+) -> Variables:
     """What a header section gives: SERVER_NAME, CONTENT_TYPE and HTTP_*; the same for each with these fields.
 
     `dropped` is told each field name that has to go since its variable could be that of another name.
@@ -131,7 +131,7 @@ def field_variables(
     if host:
         # 4.1.14: without the port, an IPv6 address in its brackets
         host = host.partition(b"]")[0] + b"]" if host[:1] == b"[" else host.partition(b":")[0]
-    values: dict[bytes, bytes] = {b"SERVER_NAME": host or peer.server_addr}
+    values = {b"SERVER_NAME": host or peer.server_addr}
     named: list[bytes] = []
     for name, value in request.fields:
         variable = _variables[name]
@@ -152,9 +152,7 @@ def field_variables(
         values.pop(_AUTHORIZATION, None)
     for token in named:
         values.pop(_variables[token], None)
-    for name, value in values.items():
-        if name not in overridden:
-            sink(name, value)
+    return _without(overridden, values)
 
 
 def meta_variables(
@@ -167,21 +165,18 @@ def meta_variables(
     environment: Iterable[tuple[bytes, bytes]] = (),
     content_length: int | None = None,
     authorization: bool = False,
-) -> dict[bytes, bytes]:
+) -> Variables:
     """All meta-variables of one request, for callers without caches.
 
     `content_length`: octets, None or 0 where there is no content (4.1.2).
     """
-    fixed = dict(environment)
-    variables: dict[bytes, bytes] = {}
-    connection_variables(variables.__setitem__, peer)
-    request_variables(variables.__setitem__, request, target, place)
+    variables = connection_variables(peer)
+    variables |= place_variables(request.method, request.version, place)
+    variables |= target_variables(target)
     if content_length:
         variables[b"CONTENT_LENGTH"] = b"%d" % content_length
-    field_variables(variables.__setitem__, request, peer, authorization=authorization)
-    route_variables(
-        variables.__setitem__, software=software, document_root=place.document_root, environment=fixed.items()
-    )
+    variables |= field_variables(request, peer, authorization=authorization)
+    variables |= route_variables(software=software, document_root=place.document_root, environment=environment)
     return variables
 
 
@@ -203,9 +198,9 @@ COUNT_LIMIT: Final = 200
 """The header of a response has no more octets and lines than this."""
 
 HEADS: Final = 1024
-HEAD_BYTES: Final = 512
+HEAD_BYTES: Final = 1024
 """So many heads of scripts are remembered, up to this length."""
-_heads: dict[bytes, tuple[Response | LocalRedirect, int | None, bool]] = {}
+_heads: Memory[bytes, tuple[Response | LocalRedirect, int | None, bool]] = Memory(HEADS)
 
 
 def _quoted(line: bytes) -> str:
@@ -235,7 +230,7 @@ class ScriptResponseReader:
         """Decode what was printed. Raises RemoteProtocolError where it can't become a response."""
         events: list[ScriptEvent] = []
         if self._head == b"":
-            stop = octets.find(b"\r\n\r\n") + 4
+            stop = octets.find(b"\r\n\r\n", 0, HEAD_BYTES) + 4
             if stop > 3 and self._again(octets[:stop], events):  # then its end was found when it came first
                 self._head = None
                 octets = octets[stop:]
@@ -304,7 +299,7 @@ class ScriptResponseReader:
 
     def _again(self, head: bytes, events: list[ScriptEvent]) -> bool:
         """Whether it came before. Heads of one script are often the same, octet for octet: such are remembered."""
-        known = None if self._nph or self._to_head else _heads.get(head)
+        known = None if self._nph or self._to_head else _heads.known.get(head)
         if known is None:
             return False
         event, self._rest, self._done = known
@@ -315,14 +310,13 @@ class ScriptResponseReader:
         """A head is whole."""
         if self._again(head, events):
             return
-        event = self._parse(head[:stop])
-        if not self._nph and not self._to_head and self._chunks is None and stop <= HEAD_BYTES:
-            if len(_heads) >= HEADS:
-                _heads.clear()
-            _heads[head] = (event, self._rest, self._done)
+        kept = not self._nph and not self._to_head and len(head) <= HEAD_BYTES and _heads.again(head)
+        event = self._parse(head[:stop], {} if kept else None)
+        if kept and self._chunks is None:
+            _heads.keep(head, (event, self._rest, self._done))
         events.append(event)
 
-    def _parse(self, head: bytes) -> Response | LocalRedirect:
+    def _parse(self, head: bytes, derived: Derived | None) -> Response | LocalRedirect:
         lines = head.split(b"\n")
         if len(lines) > COUNT_LIMIT:
             raise RemoteProtocolError(f"more than {COUNT_LIMIT} lines of header", 502)
@@ -355,10 +349,15 @@ class ScriptResponseReader:
                 special[mark] = value
                 if 1 <= mark <= 2:
                     fields.append((name, value))
-        return self._response(status, reason, special, fields)
+        return self._response(status, reason, special, fields, derived)
 
     def _response(
-        self, status: int, reason: bytes, special: list[bytes | None], fields: list[FieldLine]
+        self,
+        status: int,
+        reason: bytes,
+        special: list[bytes | None],
+        fields: list[FieldLine],
+        derived: Derived | None,
     ) -> Response | LocalRedirect:
         given, location, kind, length_value, coding = special
         if given is not None:
@@ -398,7 +397,7 @@ class ScriptResponseReader:
         if coding is not None:
             self._chunks = ChunkedReader()
         self._rest = length
-        return Response(status, fields, reason, length, derived={})
+        return Response(status, fields, reason, length, derived=derived)
 
 
 def encode_head(status: int, reason: bytes, fields: FieldLines) -> bytes:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from protocols.cgi import encode_head
-from protocols.fields import HOP_BY_HOP, Memo, forwardable
+from protocols.fields import HOP_BY_HOP, forwardable
+from protocols.memory import Memo
 from protocols.message import FieldLine, LocalProtocolError, Peer, RemoteProtocolError, Request, Response
 from protocols.target import encode_path
 

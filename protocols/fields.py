@@ -11,8 +11,9 @@ import enum
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias
 
+from protocols.memory import Memo
 from protocols.message import FieldLine, FieldLines, RemoteProtocolError
 
 HOP_BY_HOP = frozenset(
@@ -21,34 +22,6 @@ HOP_BY_HOP = frozenset(
 )  # fmt: skip
 """Names, in lower case, of fields that concern one connection only: RFC 9110 7.6.1 and 11.7 (we are
 the first recipient that could consume proxy credentials), and Trailer, since each side frames anew."""
-
-T = TypeVar("T")
-
-
-class Memo(dict[bytes, T]):
-    """`memo[key]` is `compute(key)`, remembered: a look-up at C speed for what peers send again and again.
-
-    Bounded, since peers choose the keys: long ones are not kept, and too many are all forgotten.
-    """
-
-    ENTRIES = 2048
-    KEY_BYTES = 128
-
-    __slots__ = ("_compute", "_key_bytes")
-
-    def __init__(self, compute: Callable[[bytes], T], key_bytes: int = KEY_BYTES) -> None:
-        super().__init__()
-        self._compute = compute
-        self._key_bytes = key_bytes
-
-    def __missing__(self, key: bytes) -> T:
-        answer = self._compute(key)
-        if len(key) <= self._key_bytes:
-            if len(self) >= self.ENTRIES:
-                self.clear()
-            self[key] = answer
-        return answer
-
 
 lower: Callable[[bytes], bytes] = Memo(bytes.lower).__getitem__
 """A field name in lower case (RFC 9110 5.1: names are case-insensitive)."""
@@ -243,7 +216,8 @@ def parse_range(value: bytes, size: int) -> Ranges | Literal[Unsatisfiable.UNSAT
     if unit is None or value.count(b",") > 2 * RANGES:
         return None
     ranges: Ranges = []
-    specs = [spec for part in value[unit.end() :].split(b",") if (spec := part.strip(b" \t"))]
+    end = unit.end()
+    specs = [spec for part in value[end:].split(b",") if (spec := part.strip(b" \t"))]
     if not 0 < len(specs) <= RANGES:
         return None
     for spec in specs:

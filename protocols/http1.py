@@ -9,24 +9,23 @@ Next: `http1_head.py` and `http1_grammar.py` for heads, `http1_framing.py` and `
 from __future__ import annotations
 
 import enum
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 from protocols import http1_grammar as grammar
 from protocols.chunked import ChunkedReader
-from protocols.fields import Memo, one_length, tokens
+from protocols.fields import one_length, tokens
 from protocols.http1_framing import (
     CODING,
     ContentReader,
-    Heads,
-    Section,
     check_coding,
+    control,
     explain_refusal,
     marks,
-    sections_of,
 )
 from protocols.http1_head import REQUEST, RESPONSE, HeadBuffer, HeadLimits
 from protocols.http1_tokeniser import Tokeniser, tokeniser
 from protocols.http1_writing import RequestWriter, ResponseWriter, encode_lines
+from protocols.memory import Memo, Memory
 from protocols.message import (
     END,
     Content,
@@ -52,8 +51,9 @@ __all__: Final = [
     "tokeniser",
 ]
 
-MEANINGS: Final = 256
-"""So many status-lines are remembered with one header section."""
+HEAD_BYTES: Final = 2048
+HEADS: Final = 512
+"""Heads up to this size, and so many of each kind, are remembered, with what they mean."""
 
 _valid_host: Final = Memo(lambda value: grammar.HOST.fullmatch(value) is not None)
 _SLASH: Final = ord("/")
@@ -75,19 +75,48 @@ _DONE: Final = Reading.DONE
 _BROKEN: Final = Reading.BROKEN
 
 
+_RequestMeaning: TypeAlias = tuple[list[FieldLine], bytes, int | None, bool, bool, bytes, Derived | None]
+"""Fields, host, length, keep_alive, expects_continue, upgrade, derived of a Request."""
+_ResponseMeaning: TypeAlias = tuple[Response, bool, bool]
+"""A response that is no answer to HEAD, whether it is chunked, and whether the connection would persist if it were one
+to HEAD."""
+
+
+class _Heads:
+    """Heads that came before, by their octets: shared by all connections with the same tokeniser and limits."""
+
+    __slots__ = ("requests", "responses", "tails", "tokeniser")
+
+    def __init__(self, tokeniser: Tokeniser) -> None:
+        self.tokeniser = tokeniser
+        self.requests: Memory[bytes, list[Event]] = Memory(HEADS)
+        """Whole heads of requests without content."""
+        self.tails: Memory[bytes, _RequestMeaning] = Memory(HEADS)
+        """Heads of requests from the version on: the same for many targets."""
+        self.responses: Memory[bytes, _ResponseMeaning] = Memory(HEADS)
+
+
+_known: dict[tuple[Tokeniser, HeadLimits], _Heads] = {}
+
+
+def _heads_of(tokeniser: Tokeniser, limits: HeadLimits) -> _Heads:
+    heads = _known.get((tokeniser, limits))
+    if heads is None:
+        heads = _known[tokeniser, limits] = _Heads(tokeniser)
+    return heads
+
+
 # ---------------------------------------------------------------------- server role: reading requests
 
 
 class RequestReader:
     """What a client sends, one message at a time. Whoever raised RemoteProtocolError goes on doing so."""
 
-    __slots__ = ("state", "_buffer", "_content", "_heads", "_sections")
+    __slots__ = ("state", "_buffer", "_content", "_heads")
 
     def __init__(self, tokeniser: Tokeniser, limits: HeadLimits = HeadLimits()) -> None:  # noqa: B008 (frozen)
         self.state = _HEAD
-        sections = sections_of(tokeniser)
-        self._heads = _heads(sections.request_heads, limits)
-        self._sections = sections.requests
+        self._heads = _heads_of(tokeniser, limits)
         self._buffer = HeadBuffer(REQUEST, limits)
         self._content = ContentReader(limits)
 
@@ -157,9 +186,9 @@ class RequestReader:
         return held
 
     def _head(self, octets: bytes) -> list[Event]:
-        buffer = self._buffer
-        if not buffer.arrived:
-            again = self._heads.known.get(octets)
+        buffer, heads = self._buffer, self._heads
+        if not buffer.arrived and len(octets) <= HEAD_BYTES:
+            again = heads.requests.known.get(octets)
             if again is not None:
                 self.state = _DONE
                 return again
@@ -167,33 +196,28 @@ class RequestReader:
         if match is None:
             return []
         method, target, version, section = match.groups()
-        try:
-            known = self._sections[section]
-        except RemoteProtocolError:
-            explain_refusal(section, version)
-            raise
-        meaning = known.meaning.get(version)
+        arrived, start, stop = match.string, match.start(3), match.end()
+        tail = arrived[start:stop]
+        meaning = heads.tails.known.get(tail)
         if meaning is None:
-            meaning = known.meaning[version] = _request_meaning(known, version)
-        fields, host, length, keep_alive, expects_continue, upgrade, shared = meaning
-        derived: Derived | None = shared
+            meaning = _request_meaning(heads, version, section, tail)
+        fields, host, length, keep_alive, expects_continue, upgrade, derived = meaning
         if target[0] != _SLASH:
             host = _authority(method, target, host)
-            derived = None  # the host is not the section's, nor is what follows from it
+            derived = None  # the host is not the tail's, nor is what follows from it
         elif method == b"CONNECT":
             raise RemoteProtocolError("CONNECT asks for a host and port (RFC 9112 3.2.3)")
         request = Request(
             method, target, fields, version, host, length, keep_alive, expects_continue, upgrade, derived
         )
-        stop = match.end()
-        rest = match.string[stop:]
+        rest = arrived[stop:]
         if length == 0:
             self.state = _DONE
             whole: list[Event] = [request, END]
             if rest:
                 buffer.arrived += rest
-            elif match.string is octets:  # and not what was put together, or has empty lines before it
-                self._heads.note(octets, whole)
+            elif arrived is octets and len(octets) <= HEAD_BYTES and heads.requests.again(octets):
+                heads.requests.keep(octets, whole)  # not what was put together, or has empty lines before it
             return whole
         self.state = _CONTENT
         self._content.begin(length, chunked=length is None)
@@ -208,23 +232,14 @@ class RequestReader:
             self._buffer.arrived += rest
 
 
-_RequestMeaning: TypeAlias = tuple[list[FieldLine], bytes, int | None, bool, bool, bytes, Derived]
-"""Fields, host, length, keep_alive, expects_continue, upgrade, derived of a Request."""
-
-_Meaning = TypeVar("_Meaning")
-
-
-def _heads(kept: dict[HeadLimits, Heads[_Meaning]], limits: HeadLimits) -> Heads[_Meaning]:
-    heads = kept.get(limits)
-    if heads is None:
-        heads = kept[limits] = Heads()
-    return heads
-
-
-def _request_meaning(section: Section, version: bytes) -> _RequestMeaning:
+def _request_meaning(heads: _Heads, version: bytes, section: bytes, tail: bytes) -> _RequestMeaning:
     """What a header section says of its request. Raises RemoteProtocolError."""
-    fields = section.fields
-    declared, coding, options, hosts, expect, upgrade = section.control
+    try:
+        fields = heads.tokeniser.split_request(section)
+        declared, coding, options, hosts, expect, upgrade = control(fields)
+    except RemoteProtocolError:
+        explain_refusal(section, version)
+        raise
     length: int | None = 0
     if coding is not None:
         check_coding(coding, declared, version)
@@ -239,13 +254,19 @@ def _request_meaning(section: Section, version: bytes) -> _RequestMeaning:
         raise RemoteProtocolError("more than one Host")
     if not _valid_host[host]:
         raise RemoteProtocolError(f"Host is {host[:60]!r}, not a name or address and a port")
+    keep_alive, expects_continue = b"close" not in options, False
     if version == b"HTTP/1.0":  # RFC 9110 7.8, 10.1.1: Upgrade and Expect are ignored in 1.0
-        keep_alive = b"keep-alive" in options and b"close" not in options
-        return fields, host, length, keep_alive, False, b"", {}
-    expects_continue = expect is not None and _expects_continue(expect) and length != 0
-    if upgrade is None or b"upgrade" not in options:
+        keep_alive = keep_alive and b"keep-alive" in options
         upgrade = b""
-    return fields, host, length, b"close" not in options, expects_continue, upgrade, {}
+    else:
+        expects_continue = expect is not None and _expects_continue(expect) and length != 0
+        if upgrade is None or b"upgrade" not in options:
+            upgrade = b""
+    if len(tail) <= HEAD_BYTES and heads.tails.again(tail):
+        meaning: _RequestMeaning = (fields, host, length, keep_alive, expects_continue, upgrade, {})
+        heads.tails.keep(tail, meaning)
+        return meaning
+    return fields, host, length, keep_alive, expects_continue, upgrade, None
 
 
 def _authority(method: bytes, target: bytes, host: bytes) -> bytes:
@@ -283,15 +304,13 @@ def _expects_continue(expect: bytes) -> bool:
 class ResponseReader:
     """What an origin server answers. Whoever raised RemoteProtocolError goes on doing so."""
 
-    __slots__ = ("held", "state", "_buffer", "_content", "_heads", "_sections", "_to_head")
+    __slots__ = ("held", "state", "_buffer", "_content", "_heads", "_to_head")
 
     def __init__(self, tokeniser: Tokeniser, limits: HeadLimits = HeadLimits()) -> None:  # noqa: B008 (frozen)
         self.state = _DONE
         self.held = 0
         """Octets that came when nothing was awaited: the connection must not be used again."""
-        sections = sections_of(tokeniser)
-        self._heads = _heads(sections.response_heads, limits)
-        self._sections = sections.responses
+        self._heads = _heads_of(tokeniser, limits)
         self._buffer = HeadBuffer(RESPONSE, limits)
         self._content = ContentReader(limits)
         self._to_head = False
@@ -344,29 +363,28 @@ class ResponseReader:
 
     def _head(self, octets: bytes, events: list[Event]) -> bytes | None:
         """Append the response and perhaps its end; the octets after the head, None while it is not whole."""
-        stop = octets.find(b"\r\n\r\n") + 4
+        responses = self._heads.responses
+        stop = octets.find(b"\r\n\r\n", 0, HEAD_BYTES) + 4
         if stop > 3 and not self._buffer.arrived:
-            meaning = self._heads.known.get(octets[:stop])
-            if meaning is not None:
-                return self._begin(meaning, octets[stop:], events)
+            known = responses.known.get(octets[:stop])
+            if known is not None:
+                return self._begin(known, octets[stop:], events)
         match = self._buffer.take(octets)
         if match is None:
             return None
         version, status_digits, reason, section = match.groups()
+        end = match.end()
+        shared: Derived | None = None
+        if match.string is octets and end == stop and responses.again(octets[:stop]):
+            shared = {}
         try:
-            known = self._sections[section]
-            start = (version, status_digits, reason)
-            meaning = known.meaning.get(start)
-            if meaning is None:
-                if len(known.meaning) >= MEANINGS:  # a reason phrase may be another one every time
-                    known.meaning.clear()
-                meaning = known.meaning[start] = _response_meaning(known, version, int(status_digits), reason or b"")
+            fields = self._heads.tokeniser.split_response(section)
+            meaning = _response_meaning(fields, version, int(status_digits), reason or b"", shared)
         except RemoteProtocolError:
             explain_refusal(section, version)
             raise
-        end = match.end()
-        if match.string is octets and end == stop:
-            self._heads.note(octets[:stop], meaning)
+        if shared is not None:
+            responses.keep(octets[:stop], meaning)
         return self._begin(meaning, match.string[end:], events)
 
     def _begin(self, meaning: _ResponseMeaning, rest: bytes, events: list[Event]) -> bytes | None:
@@ -390,15 +408,11 @@ class ResponseReader:
         return rest
 
 
-_ResponseMeaning: TypeAlias = tuple[Response, bool, bool]
-"""A response that is no answer to HEAD, whether it is chunked, and whether the connection would persist if it were one
-to HEAD."""
-
-
-def _response_meaning(section: Section, version: bytes, status: int, reason: bytes) -> _ResponseMeaning:
+def _response_meaning(
+    fields: list[FieldLine], version: bytes, status: int, reason: bytes, derived: Derived | None
+) -> _ResponseMeaning:
     """Raises RemoteProtocolError."""
-    fields = section.fields
-    declared, coding, options = section.control[:3]
+    declared, coding, options = control(fields)[:3]
     length: int | None = None
     if coding is not None:
         check_coding(coding, declared, version)
@@ -414,5 +428,4 @@ def _response_meaning(section: Section, version: bytes, status: int, reason: byt
         length = 0
     elif length is None and coding is None:
         keep_alive = False
-    derived: Derived | None = {} if status >= 200 else None
     return Response(status, fields, reason, length, keep_alive, derived), coding is not None, persists

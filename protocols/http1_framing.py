@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 from protocols import http1_grammar as grammar
 from protocols.chunked import ChunkedReader, encode_chunk, encode_last_chunk
-from protocols.fields import Memo, one_length, tokens
+from protocols.fields import one_length, tokens
 from protocols.http1_head import HeadLimits
-from protocols.http1_tokeniser import Tokeniser
+from protocols.memory import Memo
 from protocols.message import (
     END,
     Content,
@@ -25,10 +24,7 @@ from protocols.message import (
     FieldLines,
     LocalProtocolError,
     RemoteProtocolError,
-    Response,
 )
-
-T = TypeVar("T")
 
 HOST: Final = 1
 LENGTH: Final = 2
@@ -78,69 +74,6 @@ def control(fields: list[FieldLine]) -> Control:
         elif mark == UPGRADE:
             upgrade = value if upgrade is None else upgrade + b", " + value
     return length, coding, options, hosts, expect, upgrade
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A header section, split and looked through."""
-
-    fields: list[FieldLine]
-    control: Control
-    meaning: dict[Any, Any]
-    """What `http1.py` made of it, by the version of the message."""
-
-
-SECTION_BYTES: Final = 1024
-"""Sections up to this are remembered: those of one client, or of one worker, are the same for request
-after request."""
-
-
-HEAD_BYTES: Final = 1024
-HEADS: Final = 512
-"""Heads up to this size, and so many, are remembered whole, with what they mean."""
-
-
-class Heads(Generic[T]):
-    """Heads that came before, by their octets, start-line included; all have passed the same limits."""
-
-    __slots__ = ("known",)
-
-    def __init__(self) -> None:
-        self.known: dict[bytes, T] = {}
-
-    def note(self, head: bytes, meaning: T) -> None:
-        """Bounded, since peers choose the keys: as in Memo."""
-        if len(head) <= HEAD_BYTES:
-            if len(self.known) >= HEADS:
-                self.known.clear()
-            self.known[head] = meaning
-
-
-class Sections:
-    """What one tokeniser has split, by the octets of the section."""
-
-    def __init__(self, tokeniser: Tokeniser) -> None:
-        self.request_heads: dict[HeadLimits, Heads[list[Event]]] = {}
-        """The events of requests without content."""
-        self.response_heads: dict[HeadLimits, Heads[tuple[Response, bool, bool]]] = {}
-        """As `http1.py` understands them."""
-        self.requests = Memo(lambda section: _section(tokeniser.split_request(section)), SECTION_BYTES)
-        self.responses = Memo(lambda section: _section(tokeniser.split_response(section)), SECTION_BYTES)
-
-
-def _section(fields: list[FieldLine]) -> Section:
-    return Section(fields, control(fields), {})
-
-
-_known: dict[int, tuple[Tokeniser, Sections]] = {}
-
-
-def sections_of(tokeniser: Tokeniser) -> Sections:
-    """The one memory of a tokeniser, shared by all connections that use it."""
-    known = _known.get(id(tokeniser))
-    if known is None:
-        known = _known[id(tokeniser)] = (tokeniser, Sections(tokeniser))
-    return known[1]
 
 
 def check_coding(coding: bytes, length: bytes | None, version: bytes) -> None:

@@ -27,13 +27,16 @@ class Tokeniser(Protocol):
     def split_response(self, section: bytes) -> list[FieldLine]: ...
 
 
-class _Collector(list[FieldLine]):
+class _Collector:
     """Field lines as llhttp reports them."""
 
-    __slots__ = ()
+    __slots__ = ("fields",)
+
+    def __init__(self) -> None:
+        self.fields: list[FieldLine] = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.append((name, value))
+        self.fields.append((name, value))
 
 
 class HttptoolsTokeniser:
@@ -56,20 +59,20 @@ class HttptoolsTokeniser:
         self._error = httptools.HttpParserError
 
     def split_request(self, section: bytes) -> list[FieldLine]:
-        fields = _Collector()
+        collector = _Collector()
         try:
-            self._request_parser(fields).feed_data(self._REQUEST_LINE + section + self._AFTER)
+            self._request_parser(collector).feed_data(self._REQUEST_LINE + section + self._AFTER)
         except self._error as error:
             raise RemoteProtocolError(f"httptools refuses the header section: {error}") from None
-        return fields
+        return collector.fields
 
     def split_response(self, section: bytes) -> list[FieldLine]:
-        fields = _Collector()
+        collector = _Collector()
         try:
-            self._response_parser(fields).feed_data(self._STATUS_LINE + section + self._AFTER)
+            self._response_parser(collector).feed_data(self._STATUS_LINE + section + self._AFTER)
         except self._error as error:
             raise RemoteProtocolError(f"httptools refuses the header section: {error}") from None
-        return fields
+        return collector.fields
 
 
 _LENGTHS = re.compile(rb"(?:\A|\n)content-length:[^\r]*,", re.IGNORECASE)

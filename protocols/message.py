@@ -124,7 +124,7 @@ class Request(Value):
     def parts(self) -> tuple[object, ...]:
         return (
             self.method, self.target, self.fields, self.version, self.host, self.length, self.keep_alive,
-            self.expects_continue, self.upgrade, self.derived,
+            self.expects_continue, self.upgrade,
         )  # fmt: skip
 
 
@@ -153,7 +153,7 @@ class Response(Value):
         """None where the head is not shared."""
 
     def parts(self) -> tuple[object, ...]:
-        return self.status, self.fields, self.reason, self.length, self.keep_alive, self.derived
+        return self.status, self.fields, self.reason, self.length, self.keep_alive
 
 
 class LocalRedirect(Value):

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import enum
 import re
+from typing import Final
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-import msgspec
-
-from protocols.message import RemoteProtocolError
+from protocols.message import RemoteProtocolError, Value
 
 
 class Form(enum.Enum):
@@ -25,31 +24,54 @@ class Form(enum.Enum):
     ASTERISK = "asterisk-form"
 
 
-class Target(msgspec.Struct, frozen=True, gc=False):
+class Target(Value):
     """A request-target taken apart."""
 
-    raw: bytes
-    """As sent."""
-    form: Form
-    path: bytes
-    """Decoded, without dot segments and empty segments; b"" for authority- and asterisk-form."""
-    raw_path: bytes
-    """Path and query in origin-form, encoded: the same path for an upstream that decodes it itself."""
-    query: bytes
-    """Undecoded, without its question mark; b"" if there is none."""
-    authority: bytes = b""
-    encoded_slash: bool = False
-    """Whether a %2F was in the path: a segment with a slash inside cannot be told from two (SEMANTICS 6)."""
+    __slots__ = ("authority", "encoded_slash", "form", "path", "query", "raw", "raw_path")
+
+    def __init__(
+        self,
+        raw: bytes,
+        form: Form,
+        path: bytes,
+        raw_path: bytes,
+        query: bytes,
+        authority: bytes = b"",
+        encoded_slash: bool = False,
+    ) -> None:
+        self.raw: Final = raw
+        """As sent."""
+        self.form: Final = form
+        self.path: Final = path
+        """Decoded, without dot segments and empty segments; b"" for authority- and asterisk-form."""
+        self.raw_path: Final = raw_path
+        """Path and query in origin-form, encoded: the same path for an upstream that decodes it itself."""
+        self.query: Final = query
+        """Undecoded, without its question mark; b"" if there is none."""
+        self.authority: Final = authority
+        self.encoded_slash: Final = encoded_slash
+        """Whether a %2F was in the path: a segment with a slash inside cannot be told from two (SEMANTICS 6)."""
+
+    def parts(self) -> tuple[object, ...]:
+        return self.raw, self.form, self.path, self.raw_path, self.query, self.authority, self.encoded_slash
 
 
-class Place(msgspec.Struct, frozen=True, gc=False):
+class Place(Value):
     """A route's answer: what the worker is told about where the request landed (RFC 3875 3.3)."""
 
-    script_name: bytes = b""
-    path_info: bytes = b""
-    script_filename: bytes = b""
-    """The file, b"" where there is none."""
-    document_root: bytes = b""
+    __slots__ = ("document_root", "path_info", "script_filename", "script_name")
+
+    def __init__(
+        self, script_name: bytes = b"", path_info: bytes = b"", script_filename: bytes = b"", document_root: bytes = b""
+    ) -> None:
+        self.script_name: Final = script_name
+        self.path_info: Final = path_info
+        self.script_filename: Final = script_filename
+        """The file, b"" where there is none."""
+        self.document_root: Final = document_root
+
+    def parts(self) -> tuple[object, ...]:
+        return self.script_name, self.path_info, self.script_filename, self.document_root
 
     @property
     def path_translated(self) -> bytes:
@@ -59,6 +81,7 @@ class Place(msgspec.Struct, frozen=True, gc=False):
         return self.document_root.rstrip(b"/") + self.path_info
 
 
+_ORIGIN: Final = Form.ORIGIN  # a global is looked up faster than a member on its class
 # No escape, no empty segment, no segment that begins with a dot: nothing to normalise.
 _PLAIN = re.compile(rb"((?:/(?![./])[!\"$&-.0->@-~]*+)+)(?:\?([!\"$-~]*+))?")
 _VISIBLE = re.compile(rb"[\x21-\x7e]+")
@@ -72,7 +95,7 @@ def parse(method: bytes, raw: bytes) -> Target:
     plain = _PLAIN.fullmatch(raw)
     if plain is not None:
         path, query = plain.groups()
-        return Target(raw, Form.ORIGIN, path, raw, query or b"")
+        return Target(raw, _ORIGIN, path, raw, query or b"")
     if not _VISIBLE.fullmatch(raw):
         raise RemoteProtocolError("what is not visible ASCII has to be percent-encoded in a request-target")
     if b"#" in raw:
@@ -152,4 +175,5 @@ def split_suffix(path: bytes, suffix: bytes) -> tuple[bytes, bytes] | None:
     match = pattern.search(path)
     if match is None:
         return None
-    return path[: match.end()], path[match.end() :]
+    end = match.end()
+    return path[:end], path[end:]

@@ -251,7 +251,7 @@ def _print_variables(found: Found, request: Request, peer: Peer) -> None:
     def dropped(name: bytes) -> None:
         print(f"dropped, as its variable could be that of another name: {_text(name)}")
 
-    field_variables(lambda name, value: None, request, peer, dropped=dropped)
+    field_variables(request, peer, dropped=dropped)
 
 
 def _seconds(length_s: float) -> str:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.hosting.router import place_of, told_path
-from protocols.cgi import connection_variables, field_variables, request_variables, route_variables
-from protocols.fields import Memo
+from protocols.cgi import connection_variables, field_variables, place_variables, route_variables, target_variables
+from protocols.memory import Memo
 from protocols.message import Peer, Request
 from protocols.target import Place, Target
 
@@ -31,8 +31,7 @@ class Environs:
     def __init__(self, software: bytes, constant: Mapping[str, Any]) -> None:
         """`constant`: what each has besides."""
         self.constant = dict(constant)
-        self._fixed: dict[str, str] = {}
-        route_variables(_sink(self._fixed), software=software, document_root=b"", environment=())
+        self._fixed = _text(route_variables(software=software, document_root=b"", environment=()))
         self._peers: dict[Peer, dict[str, str]] = {}
 
     def of(self, exchange: Exchange, length: int | None) -> dict[str, Any]:
@@ -40,8 +39,7 @@ class Environs:
         told = exchange.client.variables
         environ: dict[str, Any] = dict(self.constant)
         if told is not None:
-            for name, value in told.items():
-                environ[_names[name]] = value.decode("latin-1")
+            environ.update(_text(told))
             self._complete(environ, exchange.request)
             environ["wsgi.url_scheme"] = "https" if exchange.client.peer.https else "http"
         else:
@@ -69,8 +67,7 @@ class Environs:
         if constant is None:
             if len(self._peers) >= ENTRIES:
                 self._peers.clear()
-            constant = dict(self._fixed)
-            connection_variables(_sink(constant), peer)
+            constant = self._fixed | _text(connection_variables(peer))
             constant["wsgi.url_scheme"] = constant["REQUEST_SCHEME"]
             self._peers[peer] = constant
         environ.update(constant)
@@ -78,11 +75,10 @@ class Environs:
         key = (Environs, peer.server_addr)
         fields: dict[str, str] | None = derived.get(key) if derived is not None else None
         if fields is None:
-            fields = {}
-            field_variables(
-                _sink(fields), request, peer, authorization=True,
-                dropped=lambda name: exchange.site.report_dropped(exchange, name),
-            )  # fmt: skip
+            report = exchange.site.report_dropped
+            fields = _text(
+                field_variables(request, peer, authorization=True, dropped=lambda name: report(exchange, name))
+            )
             if not fields["SERVER_NAME"]:
                 fields["SERVER_NAME"] = "localhost"
             if derived is not None:
@@ -94,14 +90,12 @@ class Environs:
 def request_line(environ: dict[str, Any], request: Request, target: Target, place: Place) -> None:
     """What the request-line says; PATH_INFO and all else that the PEP asks for is there, if only empty."""
     environ["PATH_INFO"] = ""
-    request_variables(_sink(environ), request, target, place)
+    environ.update(_text(place_variables(request.method, request.version, place)))
+    environ.update(_text(target_variables(target)))
 
 
-def _sink(environ: dict[str, Any]) -> Any:
-    def sink(name: bytes, value: bytes) -> None:
-        environ[_names[name]] = value.decode("latin-1")
-
-    return sink
+def _text(variables: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {_names[name]: value.decode("latin-1") for name, value in variables.items()}
 
 
 _ASKED: Final = (

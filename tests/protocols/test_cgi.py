@@ -17,8 +17,9 @@ from protocols.cgi import (
     connection_variables,
     field_variables,
     meta_variables,
-    request_variables,
+    place_variables,
     route_variables,
+    target_variables,
 )
 from protocols.message import FieldLine, Request
 from protocols.target import Place, encode_path, parse
@@ -45,8 +46,7 @@ def variables(
 
 def field_names(*fields: FieldLine, authorization: bool = False) -> dict[bytes, bytes]:
     """What only the fields of a request give."""
-    found: dict[bytes, bytes] = {}
-    field_variables(found.__setitem__, Request(b"GET", b"/", fields), PEER, authorization=authorization)
+    found = field_variables(Request(b"GET", b"/", fields), PEER, authorization=authorization)
     del found[b"SERVER_NAME"]
     return found
 
@@ -252,18 +252,12 @@ def test_no_variable_comes_twice_and_no_field_sets_what_is_not_its_own(
     request = Request(b"POST", b"/s/i?q", fields, host=b"h")
     target, place = parse(b"POST", b"/s/i?q"), Place(b"/s", b"/i", b"/f", b"/r")
     overridden = {name for name, _ in environment}
-    pairs: list[FieldLine] = []
-
-    def sink(name: bytes, value: bytes) -> None:
-        pairs.append((name, value))
-
-    route_variables(sink, software=SOFTWARE, document_root=b"/r", environment=environment)
-    connection: dict[bytes, bytes] = {}
-    connection_variables(connection.__setitem__, PEER)
-    pairs += [pair for pair in connection.items() if pair[0] not in overridden]
-    request_variables(sink, request, target, place, overridden=overridden)
+    pairs = [*route_variables(software=SOFTWARE, document_root=b"/r", environment=environment).items()]
+    pairs += connection_variables(PEER, overridden=overridden).items()
+    pairs += place_variables(request.method, request.version, place, overridden=overridden).items()
+    pairs += target_variables(target, overridden=overridden).items()
     ours = {name for name, _ in pairs}
-    field_variables(sink, request, PEER, overridden=overridden)
+    pairs += field_variables(request, PEER, overridden=overridden).items()
     assert len({name for name, _ in pairs}) == len(pairs)
     theirs = [name for name, _ in pairs if name not in ours]
     assert all(name.startswith(b"HTTP_") or name in (b"CONTENT_TYPE", b"SERVER_NAME") for name in theirs)

@@ -466,6 +466,7 @@ def test_a_remembered_head_reads_the_same() -> None:
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_a_head_is_remembered_with_either_line_end(end: bytes) -> None:
     output = b"Content-Type: t" + end + b"Content-Length: 5" + end + end + b"hello"
+    read(output)  # who comes once is not remembered
     assert read(output)[0] is read(output)[0]
 
 
@@ -497,11 +498,13 @@ def test_a_remembered_head_carries_no_state_of_an_earlier_response() -> None:
 
 def test_the_memory_of_heads_is_bounded() -> None:
     for number in range(cgi.HEADS + 10):
-        read(b"Status: 200\nX: %d\n\n" % number)
-        assert len(cgi._heads) <= cgi.HEADS
+        for _ in range(2):
+            read(b"Status: 200\nX: %d\n\n" % number)
+        assert len(cgi._heads.known) <= cgi.HEADS
     cgi._heads.clear()
-    read(b"Status: 200\nX: " + b"y" * cgi.HEAD_BYTES + b"\n\n")
-    assert not cgi._heads
+    for _ in range(2):
+        read(b"Status: 200\nX: " + b"y" * cgi.HEAD_BYTES + b"\n\n")
+    assert not cgi._heads.known
 
 
 @settings(max_examples=100)

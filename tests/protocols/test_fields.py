@@ -17,7 +17,6 @@ from protocols.fields import (
     HOP_BY_HOP,
     RANGES,
     UNSATISFIABLE,
-    Memo,
     all_values,
     content_length,
     etag_matches,
@@ -31,6 +30,7 @@ from protocols.fields import (
     tokens,
     trailers_onward,
 )
+from protocols.memory import MEMO_ENTRIES, MEMO_KEY_BYTES, Memo
 from protocols.message import FieldLine, RemoteProtocolError
 
 quick = settings(max_examples=200, deadline=None)
@@ -64,10 +64,10 @@ def test_a_memo_forgets_before_it_grows_without_bound() -> None:
     memo = Memo(compute)
     assert (memo[b"abc"], memo[b"abc"]) == (3, 3)
     assert computed == [b"abc"]
-    for number in range(3 * Memo.ENTRIES):
+    for number in range(3 * MEMO_ENTRIES):
         assert memo[b"%d" % number] == len(str(number))
-    assert len(memo) <= Memo.ENTRIES
-    long = b"x" * (Memo.KEY_BYTES + 1)
+    assert len(memo) <= MEMO_ENTRIES
+    long = b"x" * (MEMO_KEY_BYTES + 1)
     assert memo[long] == len(long)
     assert long not in memo
 

@@ -16,7 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocols import http1
 from protocols.http1 import (
+    HEAD_BYTES,
+    HEADS,
     HeadLimits,
     Reading,
     RequestReader,
@@ -638,9 +641,9 @@ def test_a_trailer_that_would_break_the_stream_is_not_written(trailer: FieldLine
 
 def test_a_section_that_comes_again_does_not_tell_the_host_of_an_absolute_form_target() -> None:
     """What is derived from a section is shared, so a message with another host than the section's has no share."""
-    section = b" HTTP/1.1\r\nHost: shared\r\n\r\n"
-    plain, absolute = (
-        RequestReader(tokeniser()).receive(b"GET " + target + section)[0] for target in (b"/", b"http://other/")
+    section, engine = b" HTTP/1.1\r\nHost: shared\r\n\r\n", tokeniser()
+    _, plain, absolute = (
+        RequestReader(engine).receive(b"GET " + target + section)[0] for target in (b"/1", b"/2", b"http://other/")
     )
     assert isinstance(plain, Request) and isinstance(absolute, Request)
     assert (plain.host, absolute.host) == (b"shared", b"other")
@@ -648,16 +651,51 @@ def test_a_section_that_comes_again_does_not_tell_the_host_of_an_absolute_form_t
     assert absolute.derived is None
 
 
-def test_what_is_derived_from_one_section_stays_bounded() -> None:
-    reader = ResponseReader(tokeniser())
-    derived = None
-    for number in range(1000):
-        reader.expect(b"GET")
-        response = reader.receive(b"HTTP/1.1 200 Try %d\r\nContent-Length: 0\r\nX-Bounded: 1\r\n\r\n" % number)[0]
-        assert isinstance(response, Response) and response.derived is not None
-        derived = response.derived
-        derived[number] = number
-        assert len(derived) <= 256
+def test_what_is_remembered_of_heads_is_bounded() -> None:
+    """Each kind: whole heads, heads without their targets, heads of responses; and none that is long."""
+    engine = tokeniser()
+    for number in [n for n in range(HEADS + 10) for _ in range(3)]:
+        request = b" / HTTP/1.1\r\nHost: h%d\r\n\r\n" % number
+        RequestReader(engine).receive(b"GET" + request)
+        RequestReader(engine).receive(b"PUT" + request)
+        answered(engine, b"HTTP/1.1 200 Try %d\r\nContent-Length: 0\r\n\r\n" % number)
+    (heads,) = [one for one in http1._known.values() if one.tokeniser is engine]
+    assert all(0 < len(kind.known) <= HEADS for kind in (heads.requests, heads.tails, heads.responses))
+    for kind in (heads.requests, heads.tails, heads.responses):
+        kind.clear()
+    for _ in range(3):
+        RequestReader(engine).receive(b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"x" * HEAD_BYTES + b"\r\n\r\n")
+        answered(engine, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: " + b"x" * HEAD_BYTES + b"\r\n\r\n")
+    assert not any(kind.known for kind in (heads.requests, heads.tails, heads.responses))
+
+
+def answered(engine: Tokeniser, octets: bytes) -> list[Event]:
+    reader = ResponseReader(engine)
+    reader.expect(b"GET")
+    return reader.receive(octets)
+
+
+@pytest.mark.parametrize("name", ["httptools", "h11"])
+@settings(max_examples=100)
+@given(st.lists(st.tuples(st.sampled_from([b"GET", b"POST"]), st.sampled_from([b"/", b"/b", b"http://o/", b"*", b"%"]),
+    st.sampled_from([b"0", b"1"]), st.lists(st.sampled_from([b"Host: h", b"Host: i", b"Connection: close", b"Expect: x",
+    b"Content-Length: 0", b"Content-Length: 2", b"Transfer-Encoding: chunked", b"Upgrade: u"]), max_size=3)),
+    min_size=2, max_size=12))  # fmt: skip
+def test_what_is_remembered_changes_no_request(name: str, heads: list[tuple[bytes, bytes, bytes, list[bytes]]]) -> None:
+    def outcome(engine: Tokeniser, octets: bytes) -> object:
+        try:
+            return RequestReader(engine).receive(octets)
+        except RemoteProtocolError as error:
+            return error.detail, error.status
+
+    octets = [
+        b"%b %b HTTP/1.%b\r\n%b\r\n" % (method, target, minor, b"".join(line + b"\r\n" for line in lines))
+        for method, target, minor, lines in heads
+    ]
+    shared = tokeniser(name)
+    expected = [outcome(tokeniser(name), one) for one in octets]
+    for _ in range(3):
+        assert [outcome(shared, one) for one in octets] == expected
 
 
 def test_a_head_that_came_before_excuses_no_empty_lines() -> None:
