@@ -67,9 +67,11 @@ from protocols.message import LocalProtocolError, RemoteProtocolError
 
 _STATUSES: Final = tuple(ProtocolStatus)
 _RESPONDER: Final = Role.RESPONDER
-_FRAMES: Final = 4096
+FEWEST_IDS: Final = 255
+"""So many ids take turns at least, and always four times as many as are active."""
 _frames: dict[int, tuple[bytes, bytes, bytes]] = {}
 """By request id, as far as that is below _FRAMES: of Responders on connections that are kept."""
+_FRAMES: Final = 4096
 JOIN_BYTES: Final = 4096
 """Pieces of STDOUT below this are copied into one event; larger ones are cheaper as events of their own."""
 
@@ -103,7 +105,7 @@ class GatewayConnection:
         self.max_requests = max_requests
         self._active: dict[int, _Sending] = {}
         self._stdout_ended: set[int] = set()
-        self._ids = min(0xFFFF, max(255, 4 * max_requests))
+        self._ids = FEWEST_IDS
         self._last_id = 0
         self._reader = RecordReader()
         self._out: list[bytes] = []
@@ -127,6 +129,8 @@ class GatewayConnection:
         active = self._active
         if len(active) >= self.max_requests:
             raise LocalProtocolError(f"{len(active)} requests are active, the connection carries no more")
+        if 4 * len(active) > self._ids:
+            self._ids = min(0xFFFF, 4 * self._ids)
         request_id = self._last_id % self._ids + 1
         while request_id in active:
             request_id = request_id % self._ids + 1
