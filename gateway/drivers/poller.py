@@ -16,6 +16,9 @@ WRITABLE: Final = select.EPOLLOUT
 HUNG_UP: Final = select.EPOLLRDHUP
 """The peer of a socket has ended its side."""
 CLOSED: Final = select.EPOLLHUP | select.EPOLLERR
+ONCE: Final = select.EPOLLET
+"""Tell of what comes once, not again in each round for as long as it is there: whoever has not taken all of it has
+to watch anew."""
 ONE_OF_US: Final = select.EPOLLEXCLUSIVE
 """Of several epolls that watch the same socket, one is woken, not all. Such a watch can't be changed, only ended."""
 

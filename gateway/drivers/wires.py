@@ -13,7 +13,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.drivers.poller import CLOSED, HUNG_UP, READABLE, WRITABLE
+from gateway.drivers.poller import CLOSED, HUNG_UP, ONCE, READABLE, WRITABLE
 from gateway.ends import OPEN, Close, End, FileSlice, Outgoing, Wire
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class DescriptorWire(Wire):
 
     __slots__ = (
         "accepted", "begun", "brief", "broken", "connecting", "delays", "descriptor", "driver", "end", "hung_up", "lingers",
-        "others", "pending", "pid", "reads", "restores", "room", "slice", "sock", "watched",
+        "more", "others", "pending", "pid", "reads", "restores", "room", "slice", "sock", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -107,6 +107,8 @@ class DescriptorWire(Wire):
         self.lingers = False
         """Whether we have ended our side, and read and drop what still comes."""
         self.watched = 0
+        self.more = False
+        """Whether there may be something to be read that the poller has told of, and will not tell again."""
         self.room = FIRST_BYTES
         """How much is read at once."""
         self.pending: list[memoryview] = []
@@ -118,17 +120,18 @@ class DescriptorWire(Wire):
     def _ready(self, events: int) -> None:
         """Called by the poller: it can be read or written, or the other side is gone."""
         end = self.end
-        if end.touched and end.closing is not OPEN:  # it is about to be closed
+        if end.touched and end.closing is not OPEN:  # it is about to be closed, or will linger
+            self.more = True
             return
         if self.connecting and events & ~(READABLE | WRITABLE):
-            self._read()  # which tells why it can't be connected
+            self._read(True)  # which tells why it can't be connected
         else:
             if self.connecting:
                 self._stands()
             if self.watched & READABLE and events & ~WRITABLE:
                 # where it has closed altogether, or with a reset, only reading tells how it ended
                 self.hung_up = events & (HUNG_UP | CLOSED) == HUNG_UP
-                self._read()
+                self._read(events & CLOSED != 0)
             if self.watched & WRITABLE and events & ~READABLE:
                 end.touch()
 
@@ -141,37 +144,43 @@ class DescriptorWire(Wire):
     def read_first(self) -> None:
         """Read what is here, if it is wanted; whatever is left is waited for once the turn is settled."""
         if self.end.wants_data:
-            self._read()
+            self._read(False)
         if self.descriptor >= 0:
             self.end.touch()
 
-    def _read(self) -> None:
+    def _read(self, more: bool) -> None:
+        """`more`: whether something comes after what is read now, if it is only the end."""
         driver, end = self.driver, self.end
         try:
             octets = os.read(self.descriptor, self.room)
             if self.connecting:
                 self._stands()
             if octets:
-                if self.lingers:
-                    return
-                try:
-                    end.received(octets, driver.turn.now)
-                except Exception as error:
-                    driver.guard(end, error)
-                if len(octets) > JOIN_BYTES:
-                    driver.settle_at_once()
-                if len(octets) == self.room:  # there may be more, for which the poller wakes us again
+                if not self.lingers:
+                    try:
+                        end.received(octets, driver.turn.now)
+                    except Exception as error:
+                        driver.guard(end, error)
+                    if len(octets) > JOIN_BYTES:
+                        driver.settle_at_once()
+                    if self.descriptor < 0:
+                        return
+                if len(octets) == self.room:
                     self.room = min(4 * self.room, READ_BYTES)
-                    return
-                if self.descriptor < 0 or not end.wants_data:
+                    more = True
+                if more or (self.hung_up and not end.wants_data):
+                    self.more = True
+                    end.touch()  # to be watched anew
                     return
                 if not self.hung_up:
-                    if not self.brief:
+                    if not self.brief or not end.wants_data:
                         return
                     # a worker that closes after its answer mostly has done so by now
                     octets = os.read(self.descriptor, self.room)
                     if octets:
+                        self.more = len(octets) == self.room
                         driver.tell(end, end.received, octets, driver.turn.now)
+                        end.touch()
                         return
         except BlockingIOError:
             return
@@ -195,10 +204,11 @@ class DescriptorWire(Wire):
         """Have the poller watch for what is wanted now."""
         if self.descriptor < 0:
             return
-        wanted = READABLE | HUNG_UP if self.reads and self.end.wants_data else 0
+        wanted = READABLE | HUNG_UP | ONCE if self.reads and self.end.wants_data else 0
         if self.pending or self.connecting or self.slice is not None:
-            wanted |= WRITABLE
-        if wanted != self.watched:
+            wanted = wanted & ~ONCE | WRITABLE
+        if wanted != self.watched or (self.more and wanted):
+            self.more = False
             if wanted:
                 try:
                     self.driver.poller.watch(self.descriptor, wanted, self._ready)
@@ -220,6 +230,7 @@ class DescriptorWire(Wire):
                 return
             if self.lingers:
                 self._drop()
+                self._watch()
                 return
         written = 0
         if end.out or self.pending or self.slice is not None:
