@@ -129,6 +129,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     queue: int = 128
     on_disconnect: str = "end"
     keepalive: int = 32
+    preconnect: int = 0
+    """SCGI: connections that are open ahead of need at each address."""
     multiplex: bool | None = None
     """FastCGI: whether requests share a connection; None: as the worker says."""
     request_buffering: bool = True
@@ -317,7 +319,7 @@ class _Reader(Tables):
             split=os.fsencode(found["split"]) if found["split"] else None,
             **{name: found[name] for name in (
                 "authorization", "indexed_query", "symlinks", "listing", "processes", "queue", "on_disconnect",
-                "keepalive", "multiplex", "request_buffering", "strip_prefix", "host", "websocket", "balance",
+                "keepalive", "preconnect", "multiplex", "request_buffering", "strip_prefix", "host", "websocket", "balance",
             )},
         )  # fmt: skip
 

@@ -406,6 +406,8 @@ ROUTE = (
     Key("on_disconnect", choice("end", "continue"), "end", "what happens to a script when the client leaves", ("cgi",),
         example='"end"'),
     Key("keepalive", count(0), 32, "idle connections kept per address; 0 for none", ("fastcgi", "http"), example="32"),
+    Key("preconnect", count(0), 0,
+        "connections open ahead of need at each address; 0 unless the worker waits on many at once", ("scgi",), example="8", unset="`0`"),
     Key("multiplex", boolean, None, "whether requests share a connection to the worker", ("fastcgi",), example="true",
         unset="the worker is asked"),
     Key("request_buffering", boolean, True, "false: content is streamed as it comes", ("fastcgi", "http"),

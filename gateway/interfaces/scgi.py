@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from gateway.ends import OPEN
 from gateway.errors import GatewayError, Retry
 from gateway.upstreams.connection import Connection
 from gateway.upstreams.pool import Down, Member, Pool
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from gateway.config import Route
     from gateway.exchange import Exchange
     from gateway.site import Site
+
+IDLE_S: Final = 30.0
+"""How long a connection that was opened ahead of need is kept."""
 
 
 class ScgiInterface:
@@ -38,12 +42,13 @@ class ScgiInterface:
         self.variables = Variables(route, site.software, encode_pair, ours=(b"CONTENT_LENGTH", b"SCGI"))
         self.pool = Pool(
             site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
-            keepalive=0, idle_s=0, brief=True, rotate=route.balance == "round-robin", down=down,
+            keepalive=0, idle_s=IDLE_S, brief=True, ahead=route.preconnect, rotate=route.balance == "round-robin",
+            down=down,
         )  # fmt: skip
 
     def start(self, exchange: Exchange) -> None:
         """Send the request on a connection of its own."""
-        connection = self.pool.take()
+        connection = self.pool.take(fresh=exchange.stale)
         if connection is None:
             self.pool.wait(exchange)
             return
@@ -103,6 +108,8 @@ class ScgiConnection(Connection["Exchange"]):
     def received(self, octets: bytes, now: float) -> None:
         exchange = self.exchange
         if exchange is None:
+            if self.closing is OPEN:  # it speaks before it is asked
+                self.pool.retire(self)
             return
         if not self.proven:
             self.pool.proved(self)
@@ -120,6 +127,7 @@ class ScgiConnection(Connection["Exchange"]):
         try:
             events = self.reader.receive_eof()
         except RemoteProtocolError as error:
+            exchange.stale = self.used > 1 and not self.proven
             self.fail(self._rubbish(error) if self.proven else self.broken_off())
             return
         self._complete(exchange, events)

@@ -8,6 +8,7 @@ Must never know: the wire format (the interfaces subclass it). Next: `pool.py`.
 from __future__ import annotations
 
 import errno
+import math
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from gateway.ends import OPEN, Close, End
@@ -125,7 +126,9 @@ class Connection(End, Generic[Exchanged]):
     def connected(self, now: float) -> None:
         self.open = True
         if self.exchange is not None:
-            self.deadline = float("inf")
+            self.deadline = math.inf
+        elif self.closing is OPEN:  # it was opened ahead of need
+            self.deadline = now + self.pool.idle_s
 
     def unsent(self, length: int, now: float) -> None:
         self.held = length

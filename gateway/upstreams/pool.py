@@ -105,11 +105,13 @@ class Pool:
         limit: float = math.inf,
         queue: int = 1024,
         brief: bool = False,
+        ahead: int = 0,
         rotate: bool = False,
         yields: bool = False,
         down: Down | None = None,
         shared: Shared | None = None,
     ) -> None:
+        """`ahead`: so many connections to each member are opened before they are needed, once there are requests."""
         self.turn = turn
         self.make = make
         self.ready = ready
@@ -119,6 +121,7 @@ class Pool:
         self.idle_s = idle_s
         self.queue = queue
         self.brief = brief
+        self.ahead = ahead
         self.rotate = rotate
         self.yields = yields
         self.down = down
@@ -143,21 +146,28 @@ class Pool:
 
     def take_from(self, member: Member, *, fresh: bool = False) -> Connection[Any] | None:
         """As `take`, with a member that was chosen."""
+        connection: Connection[Any] | None = None
         if not fresh:
             idle = member.idle
             if idle:
-                connection = idle.pop()
+                # the one that was used last; of those that were opened ahead, the one that stands most surely
+                connection = idle.pop(0) if self.ahead else idle.pop()
                 if len(idle) < member.least_idle:
                     member.least_idle = len(idle)
                 connection.busy = True
                 connection.used += 1
                 connection.since = self.turn.now
-                connection.deadline = math.inf
-                return connection
+                if connection.open:
+                    connection.deadline = math.inf
         elif member.open >= member.limit and member.idle:
             member.idle.pop().close(Close.ABORT)
-        if member.open >= member.limit:
-            return None
+        if connection is None and member.open < member.limit:
+            connection = self._opened(member)
+        if self.ahead:
+            self._open_ahead(member)
+        return connection
+
+    def _opened(self, member: Member) -> Connection[Any]:
         connection = self.make(self, member)
         connection.used = 1
         connection.since = self.turn.now
@@ -166,6 +176,13 @@ class Pool:
         member.unproven[connection] = self.turn.now
         self.turn.orders.append(Open(member.address, connection, self.brief))
         return connection
+
+    def _open_ahead(self, member: Member) -> None:
+        """Not where nobody answers: that the next request finds out."""
+        while len(member.idle) < self.ahead and member.open < member.limit and member.down_until <= self.turn.now:
+            connection = self._opened(member)
+            connection.busy = False
+            member.idle.append(connection)
 
     def _able(self) -> list[Member]:
         """Those that are in order; where none is, all."""
@@ -253,8 +270,9 @@ class Pool:
         """Called at every sweep: too many idle connections are closed, and others make way for one that waits."""
         if self.down is not None:
             self._give_up(self.down, now)
+        kept = max(self.keepalive, self.ahead)
         for member in self.members:
-            for _ in range(min(member.least_idle, len(member.idle)) - self.keepalive):  # not needed for a whole sweep
+            for _ in range(min(member.least_idle, len(member.idle)) - kept):  # not needed for a whole sweep
                 member.idle.pop(0).close(Close.FLUSH)
             member.least_idle = len(member.idle)
         if not self.yields:
@@ -293,7 +311,7 @@ class Pool:
 
     def close(self) -> None:
         """No connection is kept any longer."""
-        self.keepalive = 0
+        self.keepalive = self.ahead = 0
         self.let_go()
 
     def let_go(self) -> None:

@@ -120,7 +120,8 @@ def test_flup_scgi_on_descriptor_0(spawned: Any) -> None:
     eventually(lambda: requests.get(f"{spawned.url}/scgi/", timeout=20).status_code == 200)
 
 
-def test_flup_scgi_at_an_address(gateway: Any, programs: dict[str, list[str]], directory: Path) -> None:
+@pytest.mark.parametrize("preconnect", [0, 4])
+def test_flup_scgi_at_an_address(preconnect: int, gateway: Any, programs: dict[str, list[str]], directory: Path) -> None:
     import socket
 
     with socket.socket() as free:
@@ -128,9 +129,11 @@ def test_flup_scgi_at_an_address(gateway: Any, programs: dict[str, list[str]], d
         port = free.getsockname()[1]
     process = subprocess.Popen([sys.executable, directory / "flup_scgi.py", str(port)], stderr=subprocess.DEVNULL)
     try:
-        one = gateway(f'[[routes]]\npath = "/x"\ninterface = "scgi"\naddress = "127.0.0.1:{port}"\n')
+        one = gateway(
+            f'[[routes]]\npath = "/x"\ninterface = "scgi"\naddress = "127.0.0.1:{port}"\npreconnect = {preconnect}\n'
+        )
         eventually(lambda: requests.get(f"{one.url}/x/", timeout=20).status_code == 200)
-        for size in (0, 5, 100_000):
+        for size in (0, 5, 100_000) * 3:
             response = requests.post(f"{one.url}/x/y", data=b"x" * size, timeout=20)
             assert response.text == f"POST /y {size}"
     finally:

@@ -150,6 +150,8 @@ class Machine(RuleBasedStateMachine):
             buffering, keepalive, limit = True, 2, 1
         if self.interface in ("http", "fastcgi"):
             options |= {"request_buffering": buffering, "keepalive": keepalive}
+        if self.interface == "scgi":
+            options["preconnect"] = keepalive
         if self.shared:
             options["multiplex"] = True
         if self.interface == "cgi":

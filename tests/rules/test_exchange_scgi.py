@@ -288,3 +288,105 @@ def test_content_that_was_kept_may_take_longer_than_a_response_as_long_as_it_goe
         one.worker.takes(70_000)
     one.worker >> HEAD >> EOF
     assert one.client.answer().status == 200
+
+
+# ---------------------------------------------------------------------- connections opened ahead of need
+
+
+@pytest.fixture
+def ahead(talk: Talks) -> Talk:
+    """Two connections stand open, and one request has been answered."""
+    one = talk(route("scgi", preconnect=2))
+    one.client.get()
+    one.workers[0] >> HEAD + b"0" >> EOF
+    assert one.client.answer().content == b"0"
+    assert len(one.workers) == 3
+    return one
+
+
+def test_a_request_takes_the_oldest_of_those_that_stand_and_another_one_is_opened(ahead: Talk) -> None:
+    for number in (1, 2, 3):
+        ahead.client.get()
+        assert asked(ahead.workers[number])[2]
+        assert len(ahead.workers) == number + 3
+        ahead.workers[number] >> HEAD + b"%d" % number >> EOF
+        assert ahead.client.answer().content == b"%d" % number
+
+
+def test_one_that_the_worker_closes_or_that_speaks_first_is_not_used(ahead: Talk) -> None:
+    ahead.workers[1] >> EOF
+    ahead.workers[2] >> b"too early"
+    ahead.workers[2] << CLOSED
+    ahead.client.get()
+    ahead.workers[3] >> HEAD + b"new" >> EOF
+    assert ahead.client.answer().content == b"new"
+
+
+@pytest.mark.parametrize("end", [EOF, LOST])
+def test_one_that_turns_out_to_be_dead_costs_another_try_on_a_new_one(ahead: Talk, end: object) -> None:
+    ahead.client.get()
+    ahead.workers[1] >> end
+    assert asked(ahead.worker)[2]
+    ahead.worker >> HEAD + b"new" >> EOF
+    assert ahead.client.answer().content == b"new"
+
+
+def test_content_that_may_have_been_taken_is_not_sent_again(ahead: Talk) -> None:
+    ahead.client.post("/", b"once")
+    ahead.workers[1] >> LOST
+    assert ahead.client.answer().status == 502
+
+
+def test_where_nobody_listens_none_is_opened_ahead(ahead: Talk) -> None:
+    ahead.connects = False
+    for peer in ahead.workers[1:3]:
+        peer >> LOST
+    opened = ahead.ever_opened
+    ahead.client.get()
+    while ahead.opens:
+        ahead.refuse()
+    assert ahead.client.answer().status == 503
+    ahead.client = ahead.connect()
+    ahead.client.get()
+    while ahead.opens:
+        ahead.refuse()
+    assert ahead.client.answer().status == 503
+    assert ahead.ever_opened <= opened + 3 + 3 + 2  # attempts, and two ahead before it was known
+
+
+def test_none_is_kept_for_long_where_there_are_no_requests(ahead: Talk) -> None:
+    ahead.wait(29)
+    assert all(peer.wire is not None for peer in ahead.workers[1:3])
+    ahead.wait(2)
+    ahead.workers[1] << CLOSED
+    ahead.workers[2] << CLOSED
+    assert len(ahead.workers) == 3
+    ahead.client = ahead.connect()
+    ahead.client.get()
+    ahead.workers[3] >> HEAD + b"again" >> EOF
+    assert ahead.client.answer().content == b"again"
+
+
+def test_one_that_does_not_come_to_stand_is_given_up_in_time(talk: Talks) -> None:
+    one = talk(route("scgi", preconnect=1))
+    one.connects = False
+    one.client.get()
+    worker = one.accept()
+    one.wait(6)
+    assert not one.opens
+    worker >> HEAD + b"x" >> EOF
+    assert one.client.answer().content == b"x"
+
+
+def test_a_request_may_wait_for_one_that_is_about_to_stand(talk: Talks) -> None:
+    one = talk(route("scgi", preconnect=1))
+    one.connects = False
+    one.client.get()
+    one.accept() >> HEAD + b"0" >> EOF
+    assert one.client.answer().content == b"0"
+    one.client.get()
+    one.accept() >> HEAD + b"1" >> EOF
+    assert one.client.answer().content == b"1"
+    one.client.get()
+    one.wait(6)
+    assert one.client.answer().status == 504
