@@ -55,6 +55,19 @@ def post_script(size: int) -> str:
     )
 
 
+VARIED_SCRIPT = """
+local number = 0
+request = function()
+  number = number + 1
+  wrk.headers["Cookie"] = "session=" .. number
+  return wrk.format("GET", wrk.path .. "?number=" .. number)
+end
+wrk.headers["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+wrk.headers["Accept"] = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+"""
+"""For `wrk -s`: what a browser sends, with another query and another cookie each time."""
+
+
 def check(url: str, expected: bytes, posted: bytes | None = None) -> None:
     """Asks once, or posts. Raises Failed if that is not a 200 with the expected content."""
     request = urllib.request.Request(url, posted, {"Content-Type": "application/octet-stream"} if posted else {})

@@ -40,6 +40,8 @@ class Case:
     connections: int = 32
     posted: bytes | None = None
     """The content of each request, if that is a POST."""
+    varied: bool = False
+    """Whether no two requests are alike."""
 
     @property
     def interface(self) -> str:
@@ -54,15 +56,19 @@ def _post(interface: str) -> dict[str, Case]:
     return {f"{interface}/post": Case(f"/{interface}/post", SMALL, posted=POSTED)}
 
 
+def _varied(interface: str) -> dict[str, Case]:
+    return {f"{interface}/varied": Case(f"/{interface}/small", SMALL, varied=True)}
+
+
 def _counts(interface: str) -> dict[str, Case]:
     return {f"{interface}/small-{count}": Case(f"/{interface}/small", SMALL, count) for count in (1, 256, 1000)}
 
 
 CASES = {
-    **_sizes("http", small=SMALL, medium=MEDIUM, big=BIG), **_post("http"), **_counts("http"),
-    **_sizes("fastcgi", small=SMALL, medium=MEDIUM, big=BIG), **_post("fastcgi"),
-    **_sizes("multiplexed", small=SMALL, big=BIG), **_counts("multiplexed"),
-    **_sizes("scgi", small=SMALL, medium=MEDIUM, big=BIG), **_post("scgi"),
+    **_sizes("http", small=SMALL, medium=MEDIUM, big=BIG), **_post("http"), **_varied("http"), **_counts("http"),
+    **_sizes("fastcgi", small=SMALL, medium=MEDIUM, big=BIG), **_post("fastcgi"), **_varied("fastcgi"),
+    **_sizes("multiplexed", small=SMALL, big=BIG), **_varied("multiplexed"), **_counts("multiplexed"),
+    **_sizes("scgi", small=SMALL, medium=MEDIUM, big=BIG), **_post("scgi"), **_varied("scgi"),
     "cgi/small": Case("/cgi/small", SMALL, 8),  # a script is a process: eight at once keep one core busy
     **_sizes("static", small=SMALL, big=BIG),
 }  # fmt: skip
@@ -80,6 +86,8 @@ SERVERS = tuple(SERVED)
 NOTES = {
     "small, medium, big": "responses of 13 octets, 16 KiB and 1 MiB; the number behind is that of connections, else 32",
     "post": "requests with 64 KiB of content, and responses of 13 octets",
+    "varied": "as small, but no request is like another: another query and another cookie each time, a browser's other "
+    "fields; else all requests of a case are the same",
     "p50, p99": "from the request to the end of the response, with the server busy all the time: it is the wait for one's "
     "turn that they show",
     "apache": "its processor time on cgi is without that of the scripts: mod_cgid ignores that they end (SIGCHLD), and then "
@@ -128,8 +136,9 @@ def run(plan: Plan) -> Part:
         directory = running.directory(stack)
         if any(CASES[case].interface == "cgi" for case in cases):
             servers.compile_cgi(directory)
-        post = directory / "post.lua"
-        post.write_text(measure.post_script(len(POSTED)))
+        scripts = {"post": measure.post_script(len(POSTED)), "varied": measure.VARIED_SCRIPT}
+        for name, text in scripts.items():
+            (directory / f"{name}.lua").write_text(text)
         origin = servers.start_origin(stack, directory, plan.load_core, over_unix=plan.unix)
         make = makers(origin, directory / "cgi", write_files(directory))
         started = {
@@ -138,11 +147,13 @@ def run(plan: Plan) -> Part:
 
         def one(cell: Cell, warm: bool) -> measure.Result:
             case, server = CASES[cell.case], started[cell.server]
+            script = "post" if case.posted else "varied" if case.varied else None
             url = server.url + case.path
             measure.check(url, case.content, case.posted)
             return measure.measure(
                 url, server.pid, seconds=plan.seconds if warm else WARM_UP_S, connections=case.connections,
-                core=plan.load_core, script=post if case.posted else None, patient=case.connections > PATIENT,
+                core=plan.load_core, script=directory / f"{script}.lua" if script else None,
+                patient=case.connections > PATIENT,
             )  # fmt: skip
 
         take_turns(plan, cells, one)

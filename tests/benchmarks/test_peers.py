@@ -61,7 +61,8 @@ def test_version_of_each_server_is_found(name: str) -> None:
 
 def test_case_is_named_after_its_path_and_connections() -> None:
     for name, case in peers.CASES.items():
-        assert name in (case.path[1:], f"{case.path[1:]}-{case.connections}")
+        kind = f"/{case.interface}/varied" if case.varied else case.path
+        assert name in (kind[1:], f"{kind[1:]}-{case.connections}")
         assert any(case.interface in interfaces for interfaces in peers.SERVED.values())
 
 
