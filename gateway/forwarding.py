@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from protocols.fields import all_values, first
 from protocols.http1 import encode_lines
+from protocols.memory import Memory
 from protocols.message import FieldLine, Peer, Request
 
 if TYPE_CHECKING:
     from gateway.exchange import Exchange
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-_CACHE: Final = 4096
+CLIENTS: Final = 4096
+"""Of so many it is remembered what is said of them."""
 
 
 class Forwarding:
@@ -31,8 +33,8 @@ class Forwarding:
         self.unix = unix
         self.believes = bool(trusted) or unix
         """Whether there is anybody whose word counts."""
-        self._trusted: dict[bytes, bool] = {}
-        self._lines: dict[tuple[bytes, bool, bytes], bytes] = {}
+        self._trusted: Memory[bytes, bool] = Memory(CLIENTS)
+        self._lines: Memory[tuple[bytes, bool, bytes], bytes] = Memory(CLIENTS)
 
     def trusts(self, peer: Peer) -> bool:
         return self.believes and self._trusts_address(peer.remote_addr)
@@ -40,16 +42,15 @@ class Forwarding:
     def _trusts_address(self, text: bytes) -> bool:
         if not text:
             return self.unix
-        known = self._trusted.get(text)
+        known = self._trusted.known.get(text)
         if known is None:
             try:
                 address = ipaddress.ip_address(text.decode("ascii"))
             except ValueError:
                 return False
             known = any(address in network for network in self.networks)
-            if len(self._trusted) >= _CACHE:
-                self._trusted.clear()
-            self._trusted[text] = known
+            if self._trusted.again(text):
+                self._trusted.keep(text, known)
         return known
 
     def effective(self, peer: Peer, request: Request) -> Peer:
@@ -72,15 +73,13 @@ class Forwarding:
             lines = encode_lines(self._trusted_lines(exchange, direct))
         else:
             key = (direct.remote_addr, direct.https, exchange.request.host)
-            known = self._lines.get(key)
+            known = self._lines.known.get(key)
             if known is None:
-                if len(self._lines) >= _CACHE:
-                    self._lines.clear()
                 addr = direct.remote_addr
                 scheme = b"https" if direct.https else b"http"
-                known = self._lines[key] = encode_lines(
-                    _lines(addr or b"unknown", _node(addr), scheme, exchange.request.host)
-                )
+                known = encode_lines(_lines(addr or b"unknown", _node(addr), scheme, exchange.request.host))
+                if self._lines.again(key):
+                    self._lines.keep(key, known)
             lines = known
         return b"%bX-Request-Id: %b\r\n" % (lines, exchange.id)
 

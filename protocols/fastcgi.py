@@ -99,13 +99,12 @@ class GatewayConnection:
     next request always took the id just freed, a record that comes too late would be taken for it.
     """
 
-    __slots__ = ("_active", "_ids", "_last_id", "_out", "_reader", "_stdout_ended", "max_requests")
+    __slots__ = ("_active", "_last_id", "_out", "_reader", "_stdout_ended", "max_requests")
 
     def __init__(self, max_requests: int = 1) -> None:
         self.max_requests = max_requests
         self._active: dict[int, _Sending] = {}
         self._stdout_ended: set[int] = set()
-        self._ids = FEWEST_IDS
         self._last_id = 0
         self._reader = RecordReader()
         self._out: list[bytes] = []
@@ -129,11 +128,12 @@ class GatewayConnection:
         active = self._active
         if len(active) >= self.max_requests:
             raise LocalProtocolError(f"{len(active)} requests are active, the connection carries no more")
-        if 4 * len(active) > self._ids:
-            self._ids = min(0xFFFF, 4 * self._ids)
-        request_id = self._last_id % self._ids + 1
+        ids = FEWEST_IDS
+        if 4 * len(active) > ids:
+            ids = min(0xFFFF, 4 * len(active))
+        request_id = self._last_id % ids + 1
         while request_id in active:
-            request_id = request_id % self._ids + 1
+            request_id = request_id % ids + 1
         self._last_id = request_id
         active[request_id] = _SENDING_STDIN if content is None else _SENDING_NOTHING
         if keep_connection and role is _RESPONDER and request_id < _FRAMES:  # nearly all of them

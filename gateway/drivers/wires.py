@@ -204,10 +204,12 @@ class DescriptorWire(Wire):
         """Have the poller watch for what is wanted now."""
         if self.descriptor < 0:
             return
-        wanted = READABLE | HUNG_UP | ONCE if self.reads and self.end.wants_data else 0
+        wanted = READABLE | HUNG_UP if self.reads and self.end.wants_data else 0
         if self.pending or self.connecting or self.slice is not None:
-            wanted = wanted & ~ONCE | WRITABLE
-        if wanted != self.watched or (self.more and wanted):
+            wanted |= WRITABLE
+        elif wanted and self.sock is not None:  # of a terminal, one read takes a line, and not all that is there
+            wanted |= ONCE
+        if wanted != self.watched or (self.more and wanted & ONCE):
             self.more = False
             if wanted:
                 try:

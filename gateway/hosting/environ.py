@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.hosting.router import place_of, told_path
 from protocols.cgi import connection_variables, field_variables, place_variables, route_variables, target_variables
-from protocols.memory import Memo
+from protocols.memory import Memo, Memory
 from protocols.message import Peer, Request
 from protocols.target import Place, Target
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.exchange import Exchange
 
 ENTRIES: Final = 1024
-"""So many client connections are remembered; a memory that is full is emptied."""
+"""So many client connections are remembered."""
 _names: Final = Memo(lambda name: name.decode("latin-1"))
 _EMPTY: Final = ("", "0")
 
@@ -32,7 +32,7 @@ class Environs:
         """`constant`: what each has besides."""
         self.constant = dict(constant)
         self._fixed = _text(route_variables(software=software, document_root=b"", environment=()))
-        self._peers: dict[Peer, dict[str, str]] = {}
+        self._peers: Memory[Peer, dict[str, str]] = Memory(ENTRIES)
 
     def of(self, exchange: Exchange, length: int | None) -> dict[str, Any]:
         """A new one, which the application may change; `length`: octets of content."""
@@ -63,13 +63,12 @@ class Environs:
     def _from_http(self, environ: dict[str, Any], exchange: Exchange) -> None:
         peer, request, found = exchange.peer, exchange.request, exchange.found
         assert found is not None
-        constant = self._peers.get(peer)
+        constant = self._peers.known.get(peer)
         if constant is None:
-            if len(self._peers) >= ENTRIES:
-                self._peers.clear()
             constant = self._fixed | _text(connection_variables(peer))
             constant["wsgi.url_scheme"] = constant["REQUEST_SCHEME"]
-            self._peers[peer] = constant
+            if self._peers.again(peer):
+                self._peers.keep(peer, constant)
         environ.update(constant)
         derived = request.derived
         key = (Environs, peer.server_addr)

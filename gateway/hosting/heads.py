@@ -10,10 +10,11 @@ import re
 from typing import Any, Final
 
 from protocols.fields import HOP_BY_HOP
+from protocols.memory import Memory
 from protocols.message import FieldLine, Response
 
 ENTRIES: Final = 1024
-"""So many heads are remembered; a memory that is full is emptied."""
+"""So many heads are remembered."""
 LENGTH_DIGITS: Final = 19
 _STATUS: Final = re.compile(r"([2-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -44,13 +45,13 @@ class Heads:
     """The heads that one engine's application has given. Threads may share it."""
 
     def __init__(self) -> None:
-        self._known: dict[Any, Head] = {}
+        self._known: Memory[Any, Head] = Memory(ENTRIES)
 
     def wsgi(self, status: Any, fields: Any) -> Head:
         """What `start_response` gets. Raises TypeError or ValueError."""
         try:
             key = (status, *fields)
-            known = self._known.get(key)
+            known = self._known.known.get(key)
         except TypeError:  # it has what is no str in it, as the check below tells
             return wsgi_head(status, fields)
         if known is None or type(fields) is not list:
@@ -63,7 +64,7 @@ class Heads:
         pairs = [tuple(line) for line in fields]
         key = (status, *pairs)
         try:
-            known = self._known.get(key)
+            known = self._known.known.get(key)
         except TypeError:
             return asgi_head(status, pairs)
         if known is None:
@@ -72,9 +73,8 @@ class Heads:
         return known
 
     def _keep(self, key: Any, head: Head) -> None:
-        if len(self._known) >= ENTRIES:
-            self._known.clear()
-        self._known[key] = head
+        if self._known.again(key):
+            self._known.keep(key, head)
 
 
 def wsgi_head(status: Any, fields: Any) -> Head:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.errors import GatewayError, Side
 from gateway.routing import Found
 from protocols.fields import first
+from protocols.memory import Memory
 from protocols.message import RemoteProtocolError, Request
 from protocols.target import Form, Place, Target, parse, split_prefix
 
@@ -36,13 +37,13 @@ class HostRouter:
         self.prefix = prefix.rstrip(b"/")
         self.http = http
         self._told = Found(route, Target(b"", Form.ORIGIN, b"", b"", b""), Place())
-        self._known: dict[bytes, Found] = {}
+        self._known: Memory[bytes, Found] = Memory(ENTRIES)
 
     def resolve(self, method: bytes, host: bytes, raw_target: bytes) -> Found:
         """Raises GatewayError 400 or 501."""
         if not self.http:
             return self._told
-        found = self._known.get(raw_target)
+        found = self._known.known.get(raw_target)
         if found is not None and method != b"CONNECT":
             return found
         try:
@@ -52,10 +53,9 @@ class HostRouter:
         if target.form is Form.AUTHORITY:  # 2xx would turn the connection into a tunnel, which no application can serve
             raise GatewayError(501, "connect", "CONNECT is for forward proxies", side=Side.CLIENT)
         found = Found(self.route, target, placed(target.path, self.prefix))
-        if target.form is not Form.ASTERISK and len(raw_target) <= TARGET_BYTES:  # "*" depends on the method
-            if len(self._known) >= ENTRIES:
-                self._known.clear()
-            self._known[raw_target] = found
+        lasts = target.form is not Form.ASTERISK and len(raw_target) <= TARGET_BYTES  # "*" depends on the method
+        if lasts and self._known.again(raw_target):
+            self._known.keep(raw_target, found)
         return found
 
 

@@ -206,6 +206,22 @@ def test_request_ids_take_turns_and_are_free_only_after_end_request() -> None:
     assert gateway.active == 1
 
 
+def test_ids_are_as_small_as_the_number_of_those_that_are_active_lets_them_be() -> None:
+    """And each comes again only after many others."""
+    gateway = GatewayConnection(max_requests=1000)
+    for _ in range(5):
+        active = [gateway.begin(Role.RESPONDER, b"", True, b"") for _ in range(1000)]
+        assert len(set(active)) == 1000 and max(active) <= 4000
+        for request_id in active:
+            gateway.receive(end_request(request_id))
+        few = []
+        for _ in range(600):
+            few.append(gateway.begin(Role.RESPONDER, b"", True, b""))
+            gateway.receive(end_request(few[-1]))
+        assert max(few) <= 255
+        assert all(len(set(few[n : n + 200])) == 200 for n in range(400))
+
+
 def test_get_values_asks_for_the_three_limits() -> None:
     gateway = GatewayConnection()
     gateway.get_values()
