@@ -295,6 +295,28 @@ def test_a_crowd_gets_a_second_connection(shared: Talk, hubs: Hubs) -> None:
     assert len(shared.workers) == 2
 
 
+def test_when_the_crowd_has_gone_one_connection_carries_all_again(shared: Talk, hubs: Hubs) -> None:
+    hubs.crowded = 2
+    some = clients(shared, 3)
+    for client in some:
+        client.get("/a")
+    first, second = (Fastcgi(peer) for peer in shared.workers)
+    for asked, peer in ((2, first), (1, second)):
+        for request_id in range(1, asked + 1):
+            peer >> page(request_id, b"x")
+    assert [client.answer().content for client in some] == [b"x"] * 3
+    for number in range(3):
+        for client in some[:2]:
+            client.get("/b")
+        for request_id in (3 + 2 * number, 4 + 2 * number):
+            first >> page(request_id, b"y")
+        assert [client.answer().content for client in some[:2]] == [b"y", b"y"]
+        shared.wait(25)
+    shared.workers[1].take()
+    shared.workers[1] << CLOSED
+    assert len(shared.workers) == 2
+
+
 # ---------------------------------------------------------------------- windows
 
 
