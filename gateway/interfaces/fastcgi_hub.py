@@ -64,12 +64,10 @@ class Hubs:
         """Send the request."""
         interface = self.interface
         best: Hub | None = None
-        looked_at = 0
-        for hub in self.open:
-            looked_at += 1
+        for number, hub in enumerate(self.open, 1):
             if not hub.clogged and (best is None or hub.codec.active < best.codec.active):
                 best = hub
-            if looked_at >= interface.spread and best is not None and best.codec.active < self.crowded:
+            if number >= interface.spread and best is not None and best.codec.active < self.crowded:
                 break  # the further ones are for when these are crowded: idle, they close
         most = interface.spread if best is not None and best.codec.active < self.crowded else interface.route.keepalive
         if best is None or (best.codec.active and len(self.open) < most):
