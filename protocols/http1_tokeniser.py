@@ -8,6 +8,7 @@ Next: `http1.py`, the only user.
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from typing import Protocol
 
 from protocols.message import FieldLine, RemoteProtocolError
@@ -52,8 +53,7 @@ class HttptoolsTokeniser:
     _AFTER = b"x:"
 
     def __init__(self) -> None:
-        import httptools
-
+        httptools = import_module("httptools")
         self._request_parser = httptools.HttpRequestParser
         self._response_parser = httptools.HttpResponseParser
         self._error = httptools.HttpParserError
@@ -88,8 +88,7 @@ class H11Tokeniser:
     _STATUS_LINE = b"HTTP/1.1 200 OK\r\n"
 
     def __init__(self) -> None:
-        import h11
-
+        h11 = import_module("h11")
         self._connection = h11.Connection
         self._roles = {self._REQUEST_LINE: h11.SERVER, self._STATUS_LINE: h11.CLIENT}
         self._heads = (h11.Request, h11.Response)
@@ -109,7 +108,7 @@ class H11Tokeniser:
         except self._error as error:
             raise RemoteProtocolError(f"h11 refuses the header section: {error}") from None
         assert isinstance(head, self._heads), head
-        fields = head.headers.raw_items()
+        fields: list[FieldLine] = head.headers.raw_items()
         # h11 takes equal lengths, in several lines or in a list, for one; llhttp refuses them
         if len(fields) != section.count(b"\r\n") or _LENGTHS.search(section):
             raise RemoteProtocolError("more than one Content-Length")
