@@ -49,8 +49,7 @@ class Forwarding:
             except ValueError:
                 return False
             known = any(address in network for network in self.networks)
-            if self._trusted.again(text):
-                self._trusted.keep(text, known)
+            self._trusted.note(text, known)
         return known
 
     def effective(self, peer: Peer, request: Request) -> Peer:
@@ -78,8 +77,7 @@ class Forwarding:
                 addr = direct.remote_addr
                 scheme = b"https" if direct.https else b"http"
                 known = encode_lines(_lines(addr or b"unknown", _node(addr), scheme, exchange.request.host))
-                if self._lines.again(key):
-                    self._lines.keep(key, known)
+                self._lines.note(key, known)
             lines = known
         return b"%bX-Request-Id: %b\r\n" % (lines, exchange.id)
 

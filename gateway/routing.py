@@ -19,7 +19,7 @@ from typing import Final
 from gateway.config import Kind, Route
 from gateway.errors import GatewayError, Side
 from protocols.memory import Memory
-from protocols.message import Derived, RemoteProtocolError, Value
+from protocols.message import Derived, RemoteProtocolError
 from protocols.target import Form, Place, Target, parse, split_prefix, split_suffix
 
 TARGETS: Final = 4096
@@ -30,7 +30,7 @@ ASTERISK: Final = Form.ASTERISK
 BACKUPS: Final = (b"~", b".bak", b".orig", b".swp", b".old", b".save", b".dpkg-dist", b".rpmsave")
 
 
-class Found(Value):
+class Found:
     """A route and where in it the request landed."""
 
     __slots__ = ("derived", "place", "redirect", "route", "target")
@@ -45,9 +45,6 @@ class Found(Value):
         """Where the client has to go instead: the path with a slash, for a directory."""
         self.derived: Final = derived
         """What was computed from it; None where it is not shared."""
-
-    def parts(self) -> tuple[object, ...]:
-        return self.route, self.target, self.place, self.redirect
 
 
 class _Way:
@@ -111,8 +108,7 @@ class Router:
         way = self._ways.known.get(path)
         if way is None:
             way = self._way(host, target)
-            if self._ways.again(path):
-                self._ways.keep(path, way)
+            self._ways.note(path, way)
         kept = self._targets.again(key)
         found = None
         if way.place is not None and not target.encoded_slash:

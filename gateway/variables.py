@@ -71,8 +71,7 @@ class Variables:
         known = self._peers.known.get(peer)
         if known is None:
             known = self._route_part + self._joined(connection_variables(peer, overridden=self.overridden))
-            if self._peers.again(peer):
-                self._peers.keep(peer, known)
+            self._peers.note(peer, known)
         return known
 
     def _of_fields(self, exchange: Exchange, request: Request, peer: Peer) -> bytes:
@@ -108,6 +107,6 @@ class Variables:
         if known is None:
             variables = place_variables(request.method, request.version, place, overridden=self.overridden)
             known = self._joined(variables)
-            if sum(map(len, key)) <= PATH_BYTES and self._places.again(key):
-                self._places.keep(key, known)
+            if sum(map(len, key)) <= PATH_BYTES:
+                self._places.note(key, known)
         return known

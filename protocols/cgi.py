@@ -31,13 +31,13 @@ from protocols.message import (
 from protocols.status import reason as reason_of
 from protocols.target import Place, Target, parse
 
-Variables: TypeAlias = dict[bytes, bytes]
+MetaVariables: TypeAlias = dict[bytes, bytes]
 """Meta-variables, by name."""
 
 # ---------------------------------------------------------------------- meta-variables (RFC 3875 4.1)
 
 
-def route_variables(*, software: bytes, document_root: bytes, environment: Iterable[tuple[bytes, bytes]]) -> Variables:
+def route_variables(*, software: bytes, document_root: bytes, environment: Iterable[tuple[bytes, bytes]]) -> MetaVariables:
     """What is constant for a route; its own `environment` wins over everything."""
     values = {
         b"GATEWAY_INTERFACE": b"CGI/1.1",
@@ -51,7 +51,7 @@ def route_variables(*, software: bytes, document_root: bytes, environment: Itera
     return values
 
 
-def connection_variables(peer: Peer, *, overridden: Collection[bytes] = ()) -> Variables:
+def connection_variables(peer: Peer, *, overridden: Collection[bytes] = ()) -> MetaVariables:
     """What is constant for a client's connection (4.1.8, 4.1.15). REMOTE_ADDR is empty for unix sockets.
 
     Here and below: names in `overridden` were set by the route and stay away.
@@ -68,7 +68,7 @@ def connection_variables(peer: Peer, *, overridden: Collection[bytes] = ()) -> V
     return _without(overridden, values)
 
 
-def _without(overridden: Collection[bytes], values: Variables) -> Variables:
+def _without(overridden: Collection[bytes], values: MetaVariables) -> MetaVariables:
     for name in overridden:
         values.pop(name, None)
     return values
@@ -96,14 +96,14 @@ def _variable(name: bytes) -> bytes:
 _variables: Final = Memo(_variable)
 
 
-def target_variables(target: Target, *, overridden: Collection[bytes] = ()) -> Variables:
+def target_variables(target: Target, *, overridden: Collection[bytes] = ()) -> MetaVariables:
     """What is another one for each request-target."""
     return _without(overridden, {b"REQUEST_URI": target.raw, b"QUERY_STRING": target.query})
 
 
 def place_variables(
     method: bytes, version: bytes, place: Place, *, overridden: Collection[bytes] = ()
-) -> Variables:
+) -> MetaVariables:
     """What else its request-line and place say."""
     values = {b"REQUEST_METHOD": method, b"SCRIPT_NAME": place.script_name, b"SERVER_PROTOCOL": version}
     if place.path_info:
@@ -122,7 +122,7 @@ def field_variables(
     authorization: bool = False,
     overridden: Collection[bytes] = (),
     dropped: Callable[[bytes], object] | None = None,
-) -> Variables:
+) -> MetaVariables:
     """What a header section gives: SERVER_NAME, CONTENT_TYPE and HTTP_*; the same for each with these fields.
 
     `dropped` is told each field name that has to go since its variable could be that of another name.
@@ -165,7 +165,7 @@ def meta_variables(
     environment: Iterable[tuple[bytes, bytes]] = (),
     content_length: int | None = None,
     authorization: bool = False,
-) -> Variables:
+) -> MetaVariables:
     """All meta-variables of one request, for callers without caches.
 
     `content_length`: octets, None or 0 where there is no content (4.1.2).

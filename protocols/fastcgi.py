@@ -69,9 +69,9 @@ _STATUSES: Final = tuple(ProtocolStatus)
 _RESPONDER: Final = Role.RESPONDER
 FEWEST_IDS: Final = 255
 """So many ids take turns at least, and always four times as many as are active."""
+_FRAMES: Final = 4096
 _frames: dict[int, tuple[bytes, bytes, bytes]] = {}
 """By request id, as far as that is below _FRAMES: of Responders on connections that are kept."""
-_FRAMES: Final = 4096
 JOIN_BYTES: Final = 4096
 """Pieces of STDOUT below this are copied into one event; larger ones are cheaper as events of their own."""
 
@@ -128,9 +128,7 @@ class GatewayConnection:
         active = self._active
         if len(active) >= self.max_requests:
             raise LocalProtocolError(f"{len(active)} requests are active, the connection carries no more")
-        ids = FEWEST_IDS
-        if 4 * len(active) > ids:
-            ids = min(0xFFFF, 4 * len(active))
+        ids = min(0xFFFF, max(FEWEST_IDS, 4 * len(active)))
         request_id = self._last_id % ids + 1
         while request_id in active:
             request_id = request_id % ids + 1

@@ -216,8 +216,8 @@ class RequestReader:
             whole: list[Event] = [request, END]
             if rest:
                 buffer.arrived += rest
-            elif arrived is octets and len(octets) <= HEAD_BYTES and heads.requests.again(octets):
-                heads.requests.keep(octets, whole)  # not what was put together, or has empty lines before it
+            elif arrived is octets and len(octets) <= HEAD_BYTES:  # not put together, and no empty lines before it
+                heads.requests.note(octets, whole)
             return whole
         self.state = _CONTENT
         self._content.begin(length, chunked=length is None)
@@ -365,8 +365,9 @@ class ResponseReader:
         """Append the response and perhaps its end; the octets after the head, None while it is not whole."""
         responses = self._heads.responses
         stop = octets.find(b"\r\n\r\n", 0, HEAD_BYTES) + 4
-        if stop > 3 and not self._buffer.arrived:
-            known = responses.known.get(octets[:stop])
+        head = octets[:stop] if stop > 3 and not self._buffer.arrived else b""
+        if head:
+            known = responses.known.get(head)
             if known is not None:
                 return self._begin(known, octets[stop:], events)
         match = self._buffer.take(octets)
@@ -375,7 +376,7 @@ class ResponseReader:
         version, status_digits, reason, section = match.groups()
         end = match.end()
         shared: Derived | None = None
-        if match.string is octets and end == stop and responses.again(octets[:stop]):
+        if head and match.string is octets and end == stop and responses.again(head):
             shared = {}
         try:
             fields = self._heads.tokeniser.split_response(section)
@@ -384,7 +385,7 @@ class ResponseReader:
             explain_refusal(section, version)
             raise
         if shared is not None:
-            responses.keep(octets[:stop], meaning)
+            responses.keep(head, meaning)
         return self._begin(meaning, match.string[end:], events)
 
     def _begin(self, meaning: _ResponseMeaning, rest: bytes, events: list[Event]) -> bytes | None:

@@ -53,7 +53,7 @@ class HttptoolsTokeniser:
     _AFTER = b"x:"
 
     def __init__(self) -> None:
-        httptools = import_module("httptools")
+        httptools = import_module("httptools")  # looked for each time: compiled, an import statement remembers
         self._request_parser = httptools.HttpRequestParser
         self._response_parser = httptools.HttpResponseParser
         self._error = httptools.HttpParserError

@@ -17,7 +17,7 @@ V = TypeVar("V")
 
 
 class Memory(Generic[K, V]):
-    """To be used so: look into `known`; else make it, and `keep` it if the key has come `again`."""
+    """To be used so: look into `known`; else make it, and `note` it (or `keep` it, having asked whether it came `again`)."""
 
     __slots__ = ("known", "_entries", "_once")
 
@@ -42,6 +42,11 @@ class Memory(Generic[K, V]):
         if len(self.known) >= self._entries:
             self.known.clear()
         self.known[key] = value
+
+    def note(self, key: K, value: V) -> None:
+        """What was made for a key that is not known: it is kept if the key came before."""
+        if self.again(key):
+            self.keep(key, value)
 
     def clear(self) -> None:
         self.known.clear()

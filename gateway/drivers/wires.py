@@ -178,9 +178,10 @@ class DescriptorWire(Wire):
                     # a worker that closes after its answer mostly has done so by now
                     octets = os.read(self.descriptor, self.room)
                     if octets:
-                        self.more = len(octets) == self.room
                         driver.tell(end, end.received, octets, driver.turn.now)
-                        end.touch()
+                        if len(octets) == self.room:
+                            self.more = True
+                            end.touch()
                         return
         except BlockingIOError:
             return

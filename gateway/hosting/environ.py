@@ -67,8 +67,7 @@ class Environs:
         if constant is None:
             constant = self._fixed | _text(connection_variables(peer))
             constant["wsgi.url_scheme"] = constant["REQUEST_SCHEME"]
-            if self._peers.again(peer):
-                self._peers.keep(peer, constant)
+            self._peers.note(peer, constant)
         environ.update(constant)
         derived = request.derived
         key = (Environs, peer.server_addr)

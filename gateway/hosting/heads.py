@@ -56,7 +56,7 @@ class Heads:
             return wsgi_head(status, fields)
         if known is None or type(fields) is not list:
             known = wsgi_head(status, fields)
-            self._keep(key, known)
+            self._known.note(key, known)
         return known
 
     def asgi(self, status: Any, fields: Any) -> Head:
@@ -69,12 +69,8 @@ class Heads:
             return asgi_head(status, pairs)
         if known is None:
             known = asgi_head(status, pairs)
-            self._keep(key, known)
+            self._known.note(key, known)
         return known
-
-    def _keep(self, key: Any, head: Head) -> None:
-        if self._known.again(key):
-            self._known.keep(key, head)
 
 
 def wsgi_head(status: Any, fields: Any) -> Head:

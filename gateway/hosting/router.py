@@ -53,9 +53,8 @@ class HostRouter:
         if target.form is Form.AUTHORITY:  # 2xx would turn the connection into a tunnel, which no application can serve
             raise GatewayError(501, "connect", "CONNECT is for forward proxies", side=Side.CLIENT)
         found = Found(self.route, target, placed(target.path, self.prefix))
-        lasts = target.form is not Form.ASTERISK and len(raw_target) <= TARGET_BYTES  # "*" depends on the method
-        if lasts and self._known.again(raw_target):
-            self._known.keep(raw_target, found)
+        if target.form is not Form.ASTERISK and len(raw_target) <= TARGET_BYTES:  # "*" depends on the method
+            self._known.note(raw_target, found)
         return found
 
 

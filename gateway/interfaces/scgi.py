@@ -127,8 +127,10 @@ class ScgiConnection(Connection["Exchange"]):
         try:
             events = self.reader.receive_eof()
         except RemoteProtocolError as error:
-            exchange.stale = self.used > 1 and not self.proven
-            self.fail(self._rubbish(error) if self.proven else self.broken_off())
+            if self.proven:
+                self.fail(self._rubbish(error))
+            else:
+                super().ended()
             return
         self._complete(exchange, events)
         self.finish(keep=False)
