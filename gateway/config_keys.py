@@ -169,6 +169,15 @@ def access_log(value: Any) -> str | None:
         raise ValueError('"-" for stdout, a path, "syslog", or false for none') from None
 
 
+def admin(value: Any) -> Address | bool:
+    """The admin socket; False for none."""
+    if value is False:
+        return False
+    if isinstance(value, str) and value.startswith("unix:"):
+        return address(value)
+    raise ValueError('"unix:/path/to.sock", or false for none')
+
+
 def host(value: Any) -> str:
     """A host that a route is for; compared without port, in lower case."""
     if not isinstance(value, str) or not _HOST.fullmatch(value):
@@ -330,6 +339,8 @@ SERVER = (
         example='["127.0.0.1", "10.0.0.0/8"]', unset="none"),
     Key("grace", grace, 30.0, 'for requests in flight when the server is told to stop; "0" to wait for none',
         example='"30s"'),
+    Key("admin", admin, True, "the socket of `gateway status` and its like, for the owner and root only; false for none",
+        example='"unix:/run/gateway/admin.sock"', unset="a place that they find, by the name of the config file"),
     Key("children", None, None, "see [server.children]"),
     Key("limits", None, None, "see [server.limits]"),
     Key("timeouts", None, None, "see [server.timeouts]"),

@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from gateway.admin import Admin
+from gateway.admin_client import paths_of
 from gateway.apps import Apps, as_user, environment_of, hosting_command, name_of
 from gateway.concurrency import places, slots
 from gateway.config import App, Config, Route
@@ -56,6 +58,7 @@ class Server(House):
         super().__init__(server.hosting, server.listen, config.log.error, server.grace_s)
         self.config = config
         self.programs = Programs(config.routes)
+        self.admin = Admin(self.turn, self.error_log, next(iter(paths_of(config)), ""))
         self.apps: Apps
         self.names_of_apps: list[str] = []
         self.access_log: AccessLog | None = None
@@ -66,6 +69,7 @@ class Server(House):
     def prepare(self) -> None:
         config = self.config
         self.access_log = self._access_log()
+        self.admin.bind()
         self._drop_privileges(config.server.user, self.access_log)
         used = [(config.apps[r.app], r.interface) for r in config.routes if r.app is not None and r.interface != "cgi"]
         self.apps = Apps(self.turn, self.error_log, used)
@@ -76,10 +80,15 @@ class Server(House):
     def begin(self, now: float) -> None:
         self.apps.start(now)
         self.driver.ticks.append(lambda now, wall: self.apps.tick(now, self.board))
+        self.admin.open(self.driver)
 
     def end(self, now: float, *, at_once: bool) -> bool:
         self.apps.stop(now, at_once=at_once)
         return self.apps.stopped
+
+    def forked(self) -> int:
+        self.admin.forked()
+        return super().forked()
 
     def reopen_logs(self) -> None:
         if self.access_log is not None:
@@ -88,6 +97,7 @@ class Server(House):
 
     def close(self) -> None:
         super().close()
+        self.admin.close()
         if self.access_log is not None:
             self.access_log.close()
         if hasattr(self, "apps"):
@@ -176,6 +186,7 @@ class Server(House):
         for sock in self.sockets:
             if sock.family == socket.AF_UNIX:
                 os.chown(sock.getsockname(), entry.pw_uid, entry.pw_gid)
+        self.admin.give_to(entry.pw_uid, entry.pw_gid)
         os.setgroups(os.getgrouplist(user, entry.pw_gid))
         os.setgid(entry.pw_gid)
         os.setuid(entry.pw_uid)
