@@ -20,11 +20,13 @@ import gateway
 from gateway.config import App
 from gateway.ends import Address, End, Launch, Turn
 from gateway.errors import ServeError
+from gateway.observe import status
 from gateway.observe.error_log import ErrorLog
 from gateway.observe.stderr_end import StderrEnd
 from gateway.processes.listen_socket import close_listener, explain_bind, make_listener
+from gateway.processes.memory import resident
 from gateway.processes.scoreboard import Scoreboard
-from gateway.processes.supervise import Supervisor, Worker
+from gateway.processes.supervise import Phase, Supervisor, Worker
 
 REFUSED = 2
 """Exit code of `gateway worker` where the application can't be hosted."""
@@ -47,6 +49,7 @@ class Apps:
         self.addresses: dict[str, Address] = {}
         """Where each is reached, by the name of its workers."""
         self.supervisors: dict[str, Supervisor] = {}
+        self.used = {name_of(app, interface): (app, interface) for app, interface in used}
         for app, interface in used:
             self._prepare(app, interface)
 
@@ -91,6 +94,16 @@ class Apps:
             else:
                 board.app(number).up()
 
+    def report(self, now: float) -> list[status.App]:
+        """How each is."""
+        return [
+            status.App(
+                name=name, kind=app.kind, interface=interface, why=one.down(now), state="down" if one.down(now) else "up",
+                restarts=one.restarts, workers=[_told(number, worker, now) for number, worker in enumerate(one.workers)],
+            )
+            for (name, one), (app, interface) in zip(self.supervisors.items(), self.used.values(), strict=True)
+        ]  # fmt: skip
+
     def stop(self, now: float, *, at_once: bool = False) -> None:
         for supervisor in self.supervisors.values():
             supervisor.stop(now, at_once=at_once)
@@ -104,6 +117,14 @@ class Apps:
             close_listener(sock)
         if self.directory:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _told(number: int, worker: Worker, now: float) -> status.Worker:
+    runs = worker.phase is Phase.RUNNING
+    return status.Worker(
+        number=number, pid=worker.pid if runs else 0, state=worker.phase.value, age_s=now - worker.since if runs else 0.0,
+        memory=resident(worker.pid) if runs else None,
+    )  # fmt: skip
 
 
 def environment_of(app: App) -> dict[bytes, bytes]:

@@ -19,6 +19,7 @@ from typing import Any
 from setuptools.command.build_ext import build_ext
 
 COMPILED = (
+    "gateway/counts.py",
     "gateway/drivers/acceptor.py",
     "gateway/drivers/blocking.py",
     "gateway/drivers/children.py",

@@ -172,6 +172,7 @@ class Exchange:
                 self.response_end()
                 return
             service = self.service = self.site.services[found.route.number]
+            service.counts.begun()
             route = found.route
             if route.total_s:
                 self.total_deadline = self.deadline = self.started + route.total_s
@@ -373,6 +374,9 @@ class Exchange:
         call, self.call = self.call, None
         if call is not None:
             call.abort()
+        if self.service is not None:
+            self.service.counts.left()
+            self.service = None
         self.redirects += 1
         if self.redirects > LOCAL_REDIRECTS:
             self.failed(

@@ -25,6 +25,7 @@ from gateway.errors import GatewayError, ServeError
 from gateway.forwarding import Forwarding
 from gateway.fronts.http1 import Http1Front
 from gateway.house import House
+from gateway.interfaces.admin import Reply
 from gateway.interfaces.cgi import CgiInterface
 from gateway.interfaces.fastcgi import FastcgiInterface
 from gateway.interfaces.http import HttpInterface
@@ -32,9 +33,12 @@ from gateway.interfaces.scgi import ScgiInterface
 from gateway.interfaces.static import StaticInterface
 from gateway.observe.access_log import AccessLog
 from gateway.observe.error_log import ErrorLog
+from gateway.observe.status import Status
 from gateway.processes.explain import explain
 from gateway.processes.reap import Reaper
 from gateway.processes.scoreboard import Scoreboard
+from gateway.publish import Publisher
+from gateway.report import Reporter, counters_for
 from gateway.routing import Programs, Router
 from gateway.site import Interface, Service, Site
 from protocols.http1 import tokeniser
@@ -59,6 +63,7 @@ class Server(House):
         self.config = config
         self.programs = Programs(config.routes)
         self.admin = Admin(self.turn, self.error_log, next(iter(paths_of(config)), ""))
+        self.reporter = Reporter()
         self.apps: Apps
         self.names_of_apps: list[str] = []
         self.access_log: AccessLog | None = None
@@ -75,11 +80,17 @@ class Server(House):
         self.apps = Apps(self.turn, self.error_log, used)
         self.names_of_apps = list(self.apps.supervisors)
         addresses = {str(address) for route in config.routes for address in self._served_at(route).addresses}
-        self.board = Scoreboard(places(self.hosting), sorted(addresses), self.names_of_apps, len(config.routes))
+        slots = places(self.hosting)
+        self.board = Scoreboard(
+            slots, sorted(addresses), self.names_of_apps, len(config.routes), counters=counters_for(config, slots)
+        )
+        self.reporter.begin(config, self.board)
 
     def begin(self, now: float) -> None:
         self.apps.start(now)
         self.driver.ticks.append(lambda now, wall: self.apps.tick(now, self.board))
+        self.admin.add("GET", "/status", self._tell_status)
+        self.admin.add("GET", "/metrics", self._tell_metrics)
         self.admin.open(self.driver)
 
     def end(self, now: float, *, at_once: bool) -> bool:
@@ -111,9 +122,22 @@ class Server(House):
         )  # fmt: skip
         site.services = [Service(route, self._interface(site, route)) for route in map(self._served_at, self.config.routes)]
         site.router = Router([service.route for service in site.services])
-        engine = Engine(driver, reaper, site, Http1Front)
+        engine = Engine(driver, reaper, site, Http1Front, publisher=Publisher(site))
         engine.grace_s = self.grace_s
         return engine
+
+    # ------------------------------------------------------------------ what is told at the admin socket
+
+    def status(self) -> Status:
+        return self.reporter.status(self.apps.report(self.driver.clock()), self.names, ending=bool(self.stop_by))
+
+    def _tell_status(self, rest: str, query: str, reply: Reply) -> None:
+        reply(200, "application/json", msgspec.json.encode(self.status()))
+
+    def _tell_metrics(self, rest: str, query: str, reply: Reply) -> None:
+        from gateway.observe.metrics import CONTENT_TYPE, metrics  # few gateways are ever asked
+
+        reply(200, CONTENT_TYPE, metrics(self.status()))
 
     def _access_log(self) -> AccessLog | None:
         log = self.config.log

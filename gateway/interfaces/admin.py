@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from gateway.errors import GatewayError, Side
 from protocols.message import Response
 
 if TYPE_CHECKING:
@@ -36,21 +35,18 @@ class AdminInterface:
         self.handlers[method, path] = handler
 
     def start(self, exchange: Exchange) -> None:
-        """Raises GatewayError 404 or 405."""
         found = exchange.found
         assert found is not None
         path = found.target.path.decode("utf-8", "replace")
         method = exchange.request.method.decode("latin-1").replace("HEAD", "GET")
         matching = {asked: known for asked, known in self.handlers if path == known or
                     (known.endswith("/") and path.startswith(known))}  # fmt: skip
-        if not matching:
-            known = ", ".join(f"{asked} {at}" for asked, at in self.handlers)
-            raise GatewayError(404, "no-route", f"nothing is told at {path}", f"ask for {known}", side=Side.CLIENT)
-        if method not in matching:
-            allow = ", ".join(sorted(matching)).encode()
-            raise GatewayError(405, "method", f"{method} {path}", side=Side.CLIENT, fields=((b"Allow", allow),))
         call = AdminCall(exchange)
         exchange.connected(call)
+        if method not in matching:
+            known = ", ".join(f"{asked} {at}" for asked, at in self.handlers)
+            call.reply(405 if matching else 404, "text/plain", f"may be asked: {known}\n".encode())
+            return
         rest = path.removeprefix(matching[method])
         self.handlers[method, matching[method]](rest, found.target.query.decode("latin-1"), call.reply)
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from gateway.ends import OPEN, Address, Close, Open, Turn
 from gateway.errors import GatewayError, Retry
@@ -35,8 +35,8 @@ class Member:
     """One address of a target."""
 
     __slots__ = (
-        "address", "down_until", "idle", "least_idle", "limit", "looked_at", "multiplexes", "name", "open", "proven",
-        "scarce", "served", "unproven",
+        "address", "down_until", "failures", "idle", "least_idle", "limit", "looked_at", "multiplexes", "name", "open",
+        "proven", "scarce", "served", "unproven",
     )  # fmt: skip
 
     def __init__(self, address: Address, limit: float) -> None:
@@ -57,6 +57,7 @@ class Member:
         self.unproven: dict[Connection[Any], float] = {}
         """Since when each waits, oldest first."""
         self.down_until = 0.0
+        self.failures = 0
         self.looked_at = -1.0
         self.scarce = False
         """Whether a neighbour starved there of late, when we last looked."""
@@ -87,6 +88,18 @@ class Waiter(Protocol):
     """Who waits for a connection."""
 
     queued_in: deque[Any] | None
+
+
+class Report(NamedTuple):
+    """A member, for people."""
+
+    address: str
+    state: str
+    outstanding: int
+    idle: int
+    failures: int
+    weight: int = 1
+    backup: bool = False
 
 
 class Pool:
@@ -221,6 +234,7 @@ class Pool:
 
     def passed_over(self, member: Member) -> None:
         """It takes no connection: others are asked first for a while."""
+        member.failures += 1
         member.down_until = self.turn.now + PAUSE_S
 
     def release(self, connection: Connection[Any], *, keep: bool) -> None:
@@ -265,6 +279,13 @@ class Pool:
         if connection in connection.member.idle:
             connection.member.idle.remove(connection)
         connection.close(Close.FLUSH)
+
+    def report(self, now: float) -> list[Report]:
+        """How each member is."""
+        return [
+            Report(one.name, "down" if one.down_until > now else "up", one.open - len(one.idle), len(one.idle), one.failures)
+            for one in self.members
+        ]
 
     def tick(self, now: float) -> None:
         """Called at every sweep: too many idle connections are closed, and others make way for one that waits."""
