@@ -6,10 +6,12 @@ Knows everybody; is known by the command line only. Next: `house.py`, how it run
 
 from __future__ import annotations
 
+import importlib
 import os
 import pwd
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -64,6 +66,7 @@ class Server(House):
         self.programs = Programs(config.routes)
         self.admin = Admin(self.turn, self.error_log, next(iter(paths_of(config)), ""))
         self.reporter = Reporter()
+        self.metrics: Any
         self.apps: Apps
         self.names_of_apps: list[str] = []
         self.access_log: AccessLog | None = None
@@ -74,6 +77,8 @@ class Server(House):
     def prepare(self) -> None:
         config = self.config
         self.access_log = self._access_log()
+        if self.admin.path:  # who becomes somebody else may not be able to read the library any more
+            self.metrics = importlib.import_module("gateway.observe.metrics")
         self.admin.bind()
         self._drop_privileges(config.server.user, self.access_log)
         used = [(config.apps[r.app], r.interface) for r in config.routes if r.app is not None and r.interface != "cgi"]
@@ -135,9 +140,7 @@ class Server(House):
         reply(200, "application/json", msgspec.json.encode(self.status()))
 
     def _tell_metrics(self, rest: str, query: str, reply: Reply) -> None:
-        from gateway.observe.metrics import CONTENT_TYPE, metrics  # few gateways are ever asked
-
-        reply(200, CONTENT_TYPE, metrics(self.status()))
+        reply(200, self.metrics.CONTENT_TYPE, self.metrics.metrics(self.status()))
 
     def _access_log(self) -> AccessLog | None:
         log = self.config.log
