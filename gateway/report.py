@@ -16,7 +16,7 @@ import msgspec
 from gateway import __version__, counts
 from gateway import config as settings
 from gateway.config import Config
-from gateway.observe.status import App, Busy, Engine, Gateway, Member, Note, Route, Status, Upstream
+from gateway.observe.status import NOT_SERVED, App, Busy, Engine, Gateway, Member, Note, Route, Status, Upstream
 from gateway.processes.counters import Counters
 from gateway.processes.scoreboard import BUSY, ENDING, FREE, IDLE, STARTING, Scoreboard
 
@@ -195,7 +195,7 @@ def _problems(status: Status) -> Iterator[str]:
             yield f"app {app.name} is down: {app.why}"
     for upstream in status.upstreams:
         for member in upstream.members:
-            if member.state == "down":
+            if member.state in NOT_SERVED:
                 yield f"{member.address} of route {upstream.route} does not answer"
     if status.gateway.state == "ending":
         yield "the gateway is about to end"

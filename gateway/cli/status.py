@@ -204,13 +204,15 @@ def doing(worker: Worker) -> str:
 
 
 def upstreams(status: Status) -> Table:
+    from gateway.observe.status import NOT_SERVED
+
     table = _table("upstreams of", "address", "state", ">outstanding", ">idle", ">failures")
     for upstream in status.upstreams:
         for number, member in enumerate(upstream.members):
             state = member.state + (", backup" if member.backup else "")
             _row(
                 table, upstream.route if not number else "", member.address, state, str(member.outstanding),
-                str(member.idle), f"{member.failures:,}", style="red" if member.state in ("down", "out") else "",
+                str(member.idle), f"{member.failures:,}", style="red" if member.state in NOT_SERVED else "",
             )  # fmt: skip
     return table
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from gateway.observe.status import Route, Status
+from gateway.observe.status import NOT_SERVED, Route, Status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -135,7 +135,7 @@ def _of_upstreams(status: Status) -> Iterable[Metric]:
     labels = ["route", "address"]
     yield _gauge(
         "gateway_upstream_up", "Whether requests are sent there.", labels,
-        [(key, one.state not in ("down", "out")) for key, one in members.items()],
+        [(key, one.state not in NOT_SERVED) for key, one in members.items()],
     )  # fmt: skip
     yield _gauge(
         "gateway_upstream_outstanding", "Requests that are there.", labels,

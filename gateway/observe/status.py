@@ -6,7 +6,12 @@ Must never know: how it was found out. Next: `report.py`, which does; `metrics.p
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+NOT_SERVED: Final = ("down", "out")
+"""States of a member to which no request is sent."""
 
 
 class Member(msgspec.Struct):
