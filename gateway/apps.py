@@ -16,11 +16,12 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
+import msgspec
+
 import gateway
 from gateway.config import App
 from gateway.ends import Address, End, Launch, Turn
 from gateway.errors import ServeError
-from gateway.observe import status
 from gateway.observe.error_log import ErrorLog
 from gateway.observe.stderr_end import StderrEnd
 from gateway.processes.listen_socket import close_listener, explain_bind, make_listener
@@ -36,6 +37,33 @@ PATH = b"/usr/local/bin:/usr/bin:/bin"
 def name_of(app: App, interface: str) -> str:
     """What the workers of an application are called in the logs; one that is hosted may have some for each interface."""
     return app.name if app.kind == "command" else f"{app.name}/{interface}"
+
+
+class PlaceReport(msgspec.Struct, frozen=True):
+    """What is known of one place; times on the driver's clock, 0.0 for none."""
+
+    number: int
+    pid: int
+    state: str
+    since: float
+    requests: int
+    memory: int
+    outstanding: int
+    busy_since: float
+    address: str = ""
+    """Where it alone is reached, as the logs name it."""
+
+
+class AppReport(msgspec.Struct, frozen=True):
+    """What is known of one application."""
+
+    name: str
+    kind: str
+    interface: str
+    state: str
+    why: str
+    restarts: int
+    places: tuple[PlaceReport, ...]
 
 
 class Apps:
@@ -94,14 +122,14 @@ class Apps:
             else:
                 board.app(number).up()
 
-    def report(self, now: float) -> list[status.App]:
-        """How each is."""
+    def report(self, now: float) -> list[AppReport]:
+        """What is known of all."""
         return [
-            status.App(
-                name=name, kind=app.kind, interface=interface, why=one.down(now), state="down" if one.down(now) else "up",
-                restarts=one.restarts, workers=[_told(number, worker, now) for number, worker in enumerate(one.workers)],
+            AppReport(
+                name_of(app, interface), app.kind, interface, "down" if one.down(now) else "running", one.down(now),
+                one.restarts, tuple(_place(number, worker) for number, worker in enumerate(one.workers)),
             )
-            for (name, one), (app, interface) in zip(self.supervisors.items(), self.used.values(), strict=True)
+            for one, (app, interface) in zip(self.supervisors.values(), self.used.values(), strict=True)
         ]  # fmt: skip
 
     def stop(self, now: float, *, at_once: bool = False) -> None:
@@ -119,11 +147,11 @@ class Apps:
             shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def _told(number: int, worker: Worker, now: float) -> status.Worker:
+def _place(number: int, worker: Worker) -> PlaceReport:
     runs = worker.phase is Phase.RUNNING
-    return status.Worker(
-        number=number, pid=worker.pid if runs else 0, state=worker.phase.value, age_s=now - worker.since if runs else 0.0,
-        memory=resident(worker.pid) if runs else None,
+    return PlaceReport(
+        number, worker.pid if runs else 0, worker.phase.value, worker.since if runs else 0.0, 0,
+        resident(worker.pid) if runs else 0, 0, 0.0,
     )  # fmt: skip
 
 

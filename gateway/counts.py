@@ -13,11 +13,11 @@ CAUSES: Final = (
     "app-down", "app-error", "bad-request", "bad-response", "bad-target", "cannot-multiplex", "connect", "connect-refused",
     "connect-timeout", "connection-limit", "content-limit", "content-timeout", "crlf-shebang", "descriptor-limit",
     "directory", "directory-permission", "encoded-slash", "file", "file-busy", "file-changed", "header-timeout", "internal",
-    "method", "no-directory", "no-file", "no-host", "no-interpreter", "no-memory", "no-permission", "no-route", "no-tunnel",
-    "not-a-file", "not-a-program", "not-executable", "not-started", "options", "overloaded", "permission", "precondition",
-    "process-limit", "queue-full", "queue-timeout", "range", "read-timeout", "redirect-loop", "response-timeout", "spool",
-    "stopping", "symlink", "too-large", "total-timeout", "trace", "tunnel-stalled", "unknown-role", "web-server",
-    "websocket-key", "websocket-version", "worker-died", "write-timeout",
+    "method", "no-address", "no-directory", "no-file", "no-host", "no-interpreter", "no-memory", "no-permission", "no-route",
+    "no-tunnel", "not-a-file", "not-a-program", "not-executable", "not-started", "options", "overloaded", "permission",
+    "precondition", "process-limit", "queue-full", "queue-timeout", "range", "read-timeout", "redirect-loop",
+    "response-timeout", "spool", "stopping", "symlink", "too-large", "total-timeout", "trace", "tunnel-stalled",
+    "unknown-role", "web-server", "websocket-key", "websocket-version", "worker-died", "worker-hung", "write-timeout",
 )  # fmt: skip
 """Of GatewayError; one that is not among them counts as OTHER."""
 OTHER: Final = "other"
@@ -36,7 +36,7 @@ BUCKETS: Final = 11
 """How many responses took less than each of BOUNDS_S and not less than the one before; the last: longer."""
 FAILURES: Final = 31
 """How many exchanges failed, by cause."""
-WIDTH: Final = 31 + 59 + 1
+WIDTH: Final = 31 + 61 + 1
 
 GAUGES: Final = (IN_FLIGHT, QUEUED)
 """What is now, and goes with the engine; all else only grows."""

@@ -14,6 +14,7 @@ import msgspec
 from gateway.observe.status import Member, Note
 from gateway.processes.counters import TEXT_OCTETS, Counters
 from gateway.site import Alone, Service, Site
+from gateway.upstreams.pool import Standing
 
 LONG_S: Final = 0.25
 """A request that is older is told of."""
@@ -55,7 +56,7 @@ class Publisher:
     def _text(self, now: float) -> bytes:
         requests = self._requests(now) if self.site.exchanges else []
         members = [
-            (number, [Member(*one) for one in service.interface.pool.report(now)])
+            (number, [_member(one) for one in service.interface.pool.standings()])
             for number, service in enumerate(self.site.services) if hasattr(service.interface, "pool")
         ]  # fmt: skip
         note = Note(requests[:TOLD], members, len(requests[TOLD:]))
@@ -85,6 +86,10 @@ class Publisher:
             )  # fmt: skip
         found.sort(key=lambda one: one[-1])
         return found
+
+
+def _member(one: Standing) -> Member:
+    return Member(one.address, one.state, one.outstanding, one.idle, one.failures, one.weight, one.backup)
 
 
 class Apart(Alone):

@@ -15,8 +15,9 @@ import msgspec
 
 from gateway import __version__, counts
 from gateway import config as settings
+from gateway.apps import AppReport
 from gateway.config import Config
-from gateway.observe.status import NOT_SERVED, App, Busy, Engine, Gateway, Member, Note, Route, Status, Upstream
+from gateway.observe.status import NOT_SERVED, App, Busy, Engine, Gateway, Member, Note, Route, Status, Upstream, Worker
 from gateway.processes.counters import Counters
 from gateway.processes.scoreboard import BUSY, ENDING, FREE, IDLE, STARTING, Scoreboard
 
@@ -37,45 +38,49 @@ class Reporter:
     def __init__(self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
         self.clock = clock
         self.wall = wall
-        self.started = self.read = wall()
+        self.started = wall()
         self.reloads = -1
         self.shapes: list[tuple[Config, Scoreboard]] = []
+        self.read: list[float] = []
+        """When the config of each shape was."""
         self.gone: dict[Key, list[int]] = {}
 
     def begin(self, config: Config, board: Scoreboard) -> None:
         """Engines with this config begin to count on this board."""
         self.shapes.append((config, board))
-        self.read = self.wall()
+        self.read.append(self.wall())
         self.reloads += 1
 
-    def ended(self, board: Scoreboard) -> None:
-        """The last of its engines has."""
-        for shape in [shape for shape in self.shapes if shape[1] is board]:
-            self.shapes.remove(shape)
-            for row, key in enumerate(_keys(shape[0])):
+    def keep(self, boards: Sequence[Scoreboard]) -> None:
+        """Only the engines of these are left."""
+        for number in reversed(range(len(self.shapes))):
+            config, board = self.shapes[number]
+            if board in boards:
+                continue
+            if number == len(self.shapes) - 1:
+                self.reloads -= 1  # it did not come to that
+            for row, key in enumerate(_keys(config)):
                 self.gone[key] = _sum(self.gone.get(key), board.counters.total(row), counts.GAUGES)
+            del self.shapes[number], self.read[number]
 
     # ------------------------------------------------------------------ what is told
 
-    def status(self, apps: list[App], listen: Sequence[str], *, ending: bool = False) -> Status:
+    def status(self, apps: Sequence[AppReport], listen: Sequence[str], *, ending: bool = False) -> Status:
         now, wall = self.clock(), self.wall()
         config = self.shapes[-1][0]
         boards = [board for _, board in self.shapes]
         gateway = Gateway(
             version=__version__, pid=os.getpid(), started=self.started, uptime_s=wall - self.started,
-            config=os.path.realpath(config.origin), read=self.read, reloads=self.reloads,
+            config=os.path.realpath(config.origin), read=self.read[-1], reloads=self.reloads,
             concurrency=str(config.server.hosting), listen=list(listen), state="ending" if ending else "serving",
             connections=sum(board.connections() for board in boards),
         )  # fmt: skip
         notes = [note for config, board in self.shapes for note in _notes(config, board)]
         requests = [busy for note in notes for busy in note.busy(now)]
         requests.sort(key=lambda busy: -busy.age_s)
-        for app in apps:
-            for worker in app.workers:
-                if worker.address:
-                    worker.request = next((busy for busy in requests if busy.upstream == worker.address), None)
         status = Status(
-            gateway=gateway, engines=list(self._engines()), routes=list(self._routes(config)), apps=apps,
+            gateway=gateway, engines=list(self._engines()), routes=list(self._routes(config)),
+            apps=[_app(app, now, requests) for app in apps],
             upstreams=_upstreams(config, notes), requests=requests, problems=[],
         )  # fmt: skip
         status.problems = list(_problems(status))
@@ -162,6 +167,19 @@ def _route(name: str, route: settings.Route | None, values: Sequence[int]) -> Ro
         buckets=cumulated, longer=buckets[counts.LAST_BUCKET], p50_s=counts.quantile(buckets, 0.5),
         p99_s=counts.quantile(buckets, 0.99),
     )  # fmt: skip
+
+
+def _app(app: AppReport, now: float, requests: Sequence[Busy]) -> App:
+    workers = [
+        Worker(
+            number=one.number, pid=one.pid, state=one.state, age_s=now - one.since if one.since else 0.0,
+            requests=one.requests, memory=one.memory, outstanding=one.outstanding, address=one.address,
+            busy_s=now - one.busy_since if one.busy_since else 0.0,
+            request=next((busy for busy in requests if one.address and busy.upstream == one.address), None),
+        )
+        for one in app.places
+    ]  # fmt: skip
+    return App(app.name, app.kind, app.interface, app.state, app.why, app.restarts, workers)
 
 
 def _upstreams(config: Config, notes: Sequence[_Note]) -> list[Upstream]:

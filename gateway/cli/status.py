@@ -190,7 +190,7 @@ def apps(status: Status) -> Table:
         for number, worker in enumerate(app.workers):
             _row(
                 table, app.name if not number else "", str(worker.number), str(worker.pid or ""), worker.state,
-                span(worker.age_s) if worker.pid else "", _number(worker.requests), octets(worker.memory),
+                *((span(worker.age_s), f"{worker.requests:,}", octets(worker.memory)) if worker.pid else ("", "", "")),
                 f"{app.restarts:,}" if not number else "", doing(worker),
                 style="red" if app.state == "down" else "",
             )  # fmt: skip
@@ -247,10 +247,6 @@ def _row(table: Table, *cells: str, style: str = "") -> None:
     table.add_row(*map(Text, cells), style=style or None)  # brackets in a path are no markup
 
 
-def _number(value: int | None) -> str:
-    return f"{value:,}" if value is not None else ""
-
-
 def span(seconds: float) -> str:
     """A length of time in its two largest units."""
     if seconds < 10:
@@ -271,5 +267,5 @@ def quick(seconds: float | None) -> str:
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-def octets(count: int | None) -> str:
-    return f"{count / (1 << 20):,.1f} MiB" if count is not None else ""
+def octets(count: int) -> str:
+    return f"{count / (1 << 20):,.1f} MiB"

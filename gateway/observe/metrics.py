@@ -122,11 +122,11 @@ def _of_apps(status: Status) -> Iterable[Metric]:
     )
     yield _gauge(
         "gateway_worker_memory_bytes", "Resident memory.", ["app", "worker"],
-        [(key, one.memory) for key, one in workers if one.memory is not None],
+        [(key, one.memory) for key, one in workers if one.pid],
     )  # fmt: skip
     yield _gauge(
         "gateway_worker_requests", "Requests that the process has served.", ["app", "worker"],
-        [(key, one.requests) for key, one in workers if one.requests is not None],
+        [(key, one.requests) for key, one in workers if one.pid],
     )  # fmt: skip
 
 

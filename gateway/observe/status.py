@@ -19,13 +19,13 @@ class Member(msgspec.Struct):
 
     address: str
     state: str = "up"
-    """"up", "down" (passed over for now), or what else the balance knows."""
+    """"up"; "out" (passed over for now), "down", or what else the balance knows."""
     outstanding: int = 0
     """Requests, or connections where each serves one, that are there now."""
     idle: int = 0
     """Connections that are kept."""
     failures: int = 0
-    weight: int = 1
+    weight: float = 1.0
     backup: bool = False
 
 
@@ -100,11 +100,11 @@ class Worker(msgspec.Struct):
     state: str
     age_s: float
     """Since the process was started."""
-    requests: int | None = None
-    memory: int | None = None
+    requests: int = 0
+    memory: int = 0
     """Resident, octets."""
-    outstanding: int | None = None
-    busy_s: float | None = None
+    outstanding: int = 0
+    busy_s: float = 0.0
     """How long it has been at its request."""
     address: str = ""
     """Where it alone is reached; "" where workers share a socket."""
@@ -118,7 +118,7 @@ class App(msgspec.Struct):
     kind: str
     interface: str
     state: str
-    """"up" or "down"."""
+    """"running" or "down"."""
     why: str
     restarts: int
     workers: list[Worker]

@@ -31,10 +31,10 @@ def keep_heap() -> None:
         mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
 
 
-def resident(pid: int) -> int | None:
-    """Octets of memory that a process has in use; None if it is gone."""
+def resident(pid: int) -> int:
+    """Octets of memory that a process has in use; 0 where it is gone."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError):
-        return None
+        return 0

@@ -90,15 +90,15 @@ class Waiter(Protocol):
     queued_in: deque[Any] | None
 
 
-class Report(NamedTuple):
-    """A member, for people."""
+class Standing(NamedTuple):
+    """How one worker is, to be shown."""
 
     address: str
     state: str
     outstanding: int
     idle: int
     failures: int
-    weight: int = 1
+    weight: float = 1.0
     backup: bool = False
 
 
@@ -280,12 +280,15 @@ class Pool:
             connection.member.idle.remove(connection)
         connection.close(Close.FLUSH)
 
-    def report(self, now: float) -> list[Report]:
-        """How each member is."""
+    def standings(self) -> list[Standing]:
+        """How all members are."""
+        now = self.turn.now
         return [
-            Report(one.name, "down" if one.down_until > now else "up", one.open - len(one.idle), len(one.idle), one.failures)
+            Standing(
+                one.name, "out" if one.down_until > now else "up", one.open - len(one.idle), len(one.idle), one.failures
+            )
             for one in self.members
-        ]
+        ]  # fmt: skip
 
     def tick(self, now: float) -> None:
         """Called at every sweep: too many idle connections are closed, and others make way for one that waits."""

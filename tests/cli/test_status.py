@@ -192,9 +192,9 @@ def test_workers_of_apps_and_what_is_down(asked: Any, directories: Any) -> None:
     told = {app.name: app for app in one.status().apps}
     worker = told["good/scgi"].workers[0]
     assert Path(f"/proc/{worker.pid}").exists()
-    assert worker.memory is not None and worker.memory > 1 << 20
-    assert told["good/scgi"].state == "up"
-    assert told["bad"].state == "down" and "not today" in told["bad"].why
+    assert worker.memory > 1 << 20
+    assert told["good/scgi"].state == "running"
+    assert told["bad"].state == "down" and "dies at once" in told["bad"].why
     shown = one.command()
     assert shown.returncode == 1
     assert "! app bad is down: " in shown.stdout

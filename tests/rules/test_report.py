@@ -9,10 +9,11 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.apps import AppReport, PlaceReport
 from gateway.config import Config, parse_config
 from gateway.counts import CLASSES, IN_FLIGHT, WIDTH
 from gateway.observe.metrics import metrics
-from gateway.observe.status import App, Member, Note, Worker
+from gateway.observe.status import Member, Note
 from gateway.processes.scoreboard import BUSY, IDLE, Scoreboard
 from gateway.report import Reporter, counters_for
 
@@ -77,12 +78,15 @@ def test_a_reload_goes_on_with_the_counts_of_what_stays(reporter: Reporter) -> N
     assert counted() == [("/comes", 0, 0), ("/stays", 10, 1), ("-", 0, 0)]
     first.slot(0).publish(0, served(8, 0))
     assert counted()[1] == ("/stays", 11, 0)
-    reporter.ended(first)
+    reporter.keep([second])
     assert counted()[1] == ("/stays", 11, 0)
     assert reporter.status([], []).gateway.reloads == 1
+    reporter.begin(old, board(old))
+    reporter.keep([second])
+    assert reporter.status([], []).gateway.reloads == 1, "one that fails is none"
     reporter.begin(old, third := board(old))
     assert [r.requests for r in reporter.status([], []).routes] == [11, 1, 0], "a route that comes back counts on"
-    reporter.ended(second)
+    reporter.keep([third])
     assert third.counters.total(0) == [0] * WIDTH
 
 
@@ -106,9 +110,10 @@ def test_a_worker_with_an_address_of_its_own_has_its_request(reporter: Reporter)
     one = board(asked)
     reporter.begin(asked, one)
     one.slot(0).tell(note(1))
-    workers = [Worker(0, 1, "open", 5.0, address="127.0.0.1:1"), Worker(1, 2, "open", 5.0, address="127.0.0.1:2")]
-    told = reporter.status([App("x", "wsgi", "http", "up", "", 0, workers)], [])
+    places = tuple(PlaceReport(n, n, "open", 95.0, 3, 1 << 20, 1, 98.0, f"127.0.0.1:{n}") for n in (1, 2))
+    told = reporter.status([AppReport("x", "wsgi", "http", "running", "", 0, places)], [])
     assert [worker.request and worker.request.id for worker in told.apps[0].workers] == ["id0", None]
+    assert [(worker.age_s, worker.busy_s) for worker in told.apps[0].workers] == [(5.0, 2.0)] * 2
 
 
 @pytest.mark.parametrize(
@@ -130,7 +135,7 @@ def test_what_most_engines_see_of_an_upstream(reporter: Reporter, states: list[s
 def test_an_app_that_is_down_is_a_problem(reporter: Reporter) -> None:
     asked = config("/a")
     reporter.begin(asked, board(asked))
-    told = reporter.status([App("x", "command", "scgi", "down", "it dies", 3, [])], [], ending=True)
+    told = reporter.status([AppReport("x", "command", "scgi", "down", "it dies", 3, ())], [], ending=True)
     assert told.problems == ["app x is down: it dies", "the gateway is about to end"]
 
 
