@@ -216,6 +216,11 @@ class Exchange:
             return self.spool.length
         return length
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether to send it twice does no more than to send it once (RFC 9110 9.2.2)."""
+        return self.request.method in IDEMPOTENT
+
     def whole_content(self) -> bytes | None:
         """All content if it is here and small, for interfaces that write everything at once."""
         if self.request_side is not REQUEST_DONE:
@@ -494,7 +499,7 @@ class Exchange:
             return False
         if error.retry is Retry.SAFE:
             return self.attempts > 0
-        return self.request_side is REQUEST_DONE and self.request.method in IDEMPOTENT
+        return self.request_side is REQUEST_DONE and self.repeatable
 
     def _over(self, *, client_left: bool = False) -> None:
         call, self.call = self.call, None

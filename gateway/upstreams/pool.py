@@ -172,8 +172,9 @@ class Pool:
                 connection.since = self.turn.now
                 if connection.open:
                     connection.deadline = math.inf
-        elif member.open >= member.limit and member.idle:
-            member.idle.pop().close(Close.ABORT)
+        elif member.idle and (self.yields or member.open >= member.limit):
+            # its worker process may be the very one that is to take the new connection
+            member.idle.pop().close(Close.FLUSH)
         if connection is None and member.open < member.limit:
             connection = self._opened(member)
         if self.ahead:
