@@ -114,7 +114,7 @@ class Exchange:
     """One request on its way through us, from its head to the last octet or its failure."""
 
     __slots__ = (
-        "attempts", "call", "client", "client_full", "content_octets", "content_passed", "deadline", "found", "id",
+        "attempts", "avoid", "call", "client", "client_full", "content_octets", "content_passed", "deadline", "found", "id",
         "late", "peer", "queued_in", "redirects", "request", "request_side", "responded_at", "response_octets",
         "response_side", "service", "site", "spool", "stale", "started", "status", "total_deadline", "trailers",
         "upstream",
@@ -155,6 +155,7 @@ class Exchange:
         self.client_full = False
         self.stale = False
         """Whether a kept connection was found dead under this exchange: the next one must be a new one."""
+        self.avoid: tuple[Any, ...] = ()  # workers at which it has failed
         self.content_passed = False
         """Whether the worker of this attempt has got all request content."""
         self.trailers: FieldLines = ()
@@ -204,6 +205,9 @@ class Exchange:
             self.client.read_content(False)
         try:
             service.interface.start(self)
+            if self.queued_in is not None:
+                queue_s = service.route.queue_s
+                self._until(service.route.response_s if queue_s is None else queue_s, "queue")
         except GatewayError as error:
             self.failed(error)
 
@@ -227,6 +231,8 @@ class Exchange:
         """The worker takes this request; content may flow where it was not written with the head."""
         self.call = call
         self.upstream = call.upstream
+        if self.late == "queue":
+            self._wait_for_response()
         if self.client_full:
             call.read(False)
 
@@ -409,7 +415,7 @@ class Exchange:
     # ------------------------------------------------------------------ time
 
     def _wait_for_response(self) -> None:
-        if self.response_side is WAITING and self.found is not None:
+        if self.response_side is WAITING and self.found is not None and self.queued_in is None:
             self._until(self.found.route.response_s, "response")
 
     def wait_for_more(self) -> None:
@@ -431,12 +437,6 @@ class Exchange:
         if self.client_full and self.late == "read":  # the client's own write timeout decides
             self.wait_for_more()
             return
-        key = {"response": "timeouts.response", "read": "timeouts.read", "total": "timeouts.total"}[self.late]
-        what = {
-            "response": "no response head came in time",
-            "read": "the worker stopped in the middle of its response",
-            "total": "the whole exchange took too long",
-        }[self.late]
         if self.call is None and self.attempts:
             self.failed(
                 GatewayError(
@@ -445,7 +445,12 @@ class Exchange:
                 )
             )  # fmt: skip
             return
-        self.failed(GatewayError(504, f"{self.late}-timeout", what, f"see why it is slow, or raise {key} of the route"))
+        what = {
+            "response": "no response head came in time",
+            "read": "the worker stopped in the middle of its response",
+            "total": "the whole exchange took too long",
+        }[self.late]
+        self.failed(GatewayError(504, f"{self.late}-timeout", what, f"see why it is slow, or raise timeouts.{self.late}"))
 
     # ------------------------------------------------------------------ the end
 
@@ -483,7 +488,8 @@ class Exchange:
         self.client.finished(END.trailers)
 
     def _may_repeat(self, error: GatewayError) -> bool:
-        if error.retry is Retry.NO or self.attempts >= ATTEMPTS or self.site.turn.now >= self.deadline:
+        elsewhere = len(self.avoid) if error.retry is Retry.SAFE and len(self.avoid) > 1 else 0  # who is left may be well
+        if error.retry is Retry.NO or self.attempts >= ATTEMPTS + elsewhere or self.site.turn.now >= self.deadline:
             return False
         kept = self.spool.length if self.spool is not None else 0
         if kept != self.content_octets:  # some has flowed that can't be had again

@@ -13,7 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from gateway.ends import OPEN, Address, Close, Open, Turn
 from gateway.errors import GatewayError
 from gateway.upstreams.connection import Connection
-from gateway.upstreams.pool import PAUSE_S, YIELD_S, Pool
+from gateway.upstreams.health import MOST_PAUSE_S
+from gateway.upstreams.pool import YIELD_S, Pool
+from gateway.upstreams.terms import Terms
 
 
 class Waiter:
@@ -22,6 +24,7 @@ class Waiter:
     queued_in: deque[Any] | None = None
     call: Any = None
     stale = False
+    avoid: tuple[Any, ...] = ()
 
     def __init__(self) -> None:
         self.errors: list[GatewayError] = []
@@ -170,7 +173,7 @@ def test_who_comes_when_all_are_busy_waits_in_order() -> None:
 
 
 def test_a_full_line_is_503() -> None:
-    rig = Rig(limit=1, queue=1)
+    rig = Rig(limit=1, terms=Terms(queue=1))
     rig.taken()
     rig.start(Waiter())
     with pytest.raises(GatewayError) as caught:
@@ -183,7 +186,7 @@ def test_an_address_that_refused_is_passed_over_for_a_while() -> None:
     refused = rig.taken()
     rig.lose(refused, OSError(111, "refused"))
     assert all(rig.taken().member is not refused.member for _ in range(4))
-    rig.turn.now += PAUSE_S + 1
+    rig.turn.now += MOST_PAUSE_S
     assert refused.member in {rig.taken().member for _ in range(10)}
 
 
