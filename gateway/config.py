@@ -23,7 +23,7 @@ from gateway import config_values as values
 from gateway.config_apps import App, read_app
 from gateway.config_errors import ConfigError, find_line, nearest
 from gateway.config_tables import Tables
-from gateway.config_workers import read_terms
+from gateway.config_workers import is_named, read_terms
 from gateway.ends import Address
 from gateway.models import KNOWN_TO, MODELS, Children, Hosting, ModelError, server_hosting
 from gateway.observe.access_log import Format, FormatError
@@ -146,6 +146,11 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     websocket: bool = True
     terms: Terms = Terms()
     """What holds for the workers at `addresses`."""
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody has to look out for its workers: for their names, or for their health."""
+        return self.terms.check is not None or any(map(is_named, self.addresses))
 
 
 class Config(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ Must never know: pools, sockets. Next: `upstreams/terms.py`, what comes of it.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,17 @@ from gateway.upstreams.terms import Check, Terms
 
 USUAL_QUEUE = 1024
 _USUAL_EVERY_S = 5.0
+
+
+def is_named(address: Address) -> bool:
+    """Whether it is a name, which may stand for anything."""
+    if address.path:
+        return False
+    try:
+        ipaddress.ip_address(address.host)
+    except ValueError:
+        return True
+    return False
 
 
 def read_terms(

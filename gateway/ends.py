@@ -177,14 +177,16 @@ class Open:
     """Connect to `address` and attach the stream to `end`; then `connected` or `lost`.
 
     `brief`: the stream lives for one request, so the driver should use what is cheapest to set up.
+    `datagram`: each write is one datagram, and so is what is `received`; there is no end of file.
     """
 
-    __slots__ = ("address", "brief", "end")
+    __slots__ = ("address", "brief", "datagram", "end")
 
-    def __init__(self, address: Address, end: End, brief: bool = False) -> None:
+    def __init__(self, address: Address, end: End, brief: bool = False, datagram: bool = False) -> None:
         self.address: Final = address
         self.end: Final = end
         self.brief: Final = brief
+        self.datagram: Final = datagram
 
 
 class Child(Protocol):

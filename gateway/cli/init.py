@@ -166,7 +166,8 @@ that names none; then an exact path, a suffix, the longest prefix; then the orde
 with `index` also answers for a directory that holds such a file."""
 
 _HEALTH_NOTE = """For routes with `address`. What fails is passed over for a while: a connection that is not made, a
-response that breaks off or is none. Then one request finds out whether it is over. Where all addresses are passed over, all are tried.
+response that breaks off or is none. Then one request finds out whether it is over. Where all addresses are
+passed over, all are tried.
 `every` and `path` ask them beside that."""
 
 _SCRIPTS_NOTE = """

@@ -12,6 +12,7 @@ weights as in the draft of Mosko, -weight / ln(number).
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
@@ -20,6 +21,7 @@ from gateway.upstreams.member import Member
 
 LEAST_SHARE: Final = 0.05
 """What one gets of its share that has come a moment ago."""
+MOST_TURNS: Final = 256
 _BITS: Final = 52
 """Of a number that is drawn: with half of one added it is still less than 1, as a float."""
 
@@ -44,6 +46,13 @@ def in_turn(members: Sequence[Member], now: float, slow_start_s: float) -> Membe
             best = member
     best.credit -= total
     return best
+
+
+def begin_anywhere(members: Sequence[Member]) -> None:
+    """Where turns begin: else the first worker would get the first request of each engine, which is all that some get."""
+    weights = sum([member.weight for member in members])
+    for _ in range(random.randrange(max(1, min(MOST_TURNS, int(weights))))):
+        in_turn(members, 0.0, 0.0)
 
 
 def least(members: Sequence[Member], now: float, slow_start_s: float) -> Member:

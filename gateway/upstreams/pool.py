@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from gateway.ends import OPEN, Address, Close, Open, Turn
 from gateway.errors import GatewayError, Retry
 from gateway.upstreams import health
-from gateway.upstreams.balance import by_hash, in_turn, least
+from gateway.upstreams.balance import begin_anywhere, by_hash, in_turn, least
 from gateway.upstreams.member import Member as Member
 from gateway.upstreams.terms import Entry, Standing, Terms
 
@@ -127,12 +127,15 @@ class Pool:
         self.roster = roster
         self.left = left
         self.members = [
-            self._member(address, terms.weight(number), terms.tier(number)) for number, address in enumerate(addresses)
+            self._member(address, terms.weight(number), terms.tier(number))
+            for number, address in enumerate(addresses)
+            if not address.service  # what that stands for the roster tells
         ]
         self.leaving: list[Member] = []
         """Members no more, with requests that are not over."""
         self.alone = roster is None and len(self.members) == 1
         """Whether there is nothing to choose, ever."""
+        self.begun = False
         self.waiting: deque[Waiter] = deque()
 
     def _member(self, address: Address, weight: float, tier: int) -> Member:
@@ -221,6 +224,9 @@ class Pool:
                 503, "no-address", "no address of a worker is known yet",
                 "see the warnings above: the name of `address` was not found", retry_after_s=1,
             )  # fmt: skip
+        if not self.begun:
+            self.begun = True
+            begin_anywhere(self.members)
         able = self._able(avoid)
         able = [member for member in able if member.idle or member.open < member.limit] or able
         now = self.turn.now
