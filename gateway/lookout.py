@@ -28,12 +28,6 @@ _BACKUPS = 1 << 16
 Report = Callable[[str, str], None]
 
 
-def resolvers(configured: Sequence[Address]) -> Callable[[], Servers]:
-    """Who is asked: the name servers of the config, or those of the machine."""
-    own = Servers(configured)
-    return (lambda: own) if configured else machine_servers
-
-
 def machine_servers() -> Servers:
     """Those of /etc/resolv.conf."""
     try:
@@ -70,7 +64,8 @@ class Watched:
     def __init__(self, route: Route, roster: SharedRoster) -> None:
         self.route = route
         self.roster = roster
-        self.entries: list[Entry] = []
+        self.entries: list[Entry] | None = None
+        """As they were told last; None: never."""
         self.asked: dict[str, Asking] = {}
         """By the address of each worker."""
         self.arrived: dict[str, float | None] = {}
@@ -87,13 +82,18 @@ class Lookout:
         report: Report,
         routes: Sequence[Route],
         roster: Callable[[Route], SharedRoster | None],
-        servers: Callable[[], Servers],
+        own: Sequence[Address],
+        servers: Callable[[], Servers] = machine_servers,
         hosts: Callable[[], set[str]] = machine_hosts,
     ) -> None:
-        """`roster`: where to tell of the workers of a route; None for one that is not watched."""
+        """
+        roster  where to tell of the workers of a route; None for one that is not watched
+        own     name servers of the config: who is asked in place of the machine's
+        """
         self.turn = turn
         self.report = report
         self.watched = [Watched(route, told) for route in routes if (told := roster(route)) is not None]
+        self.own = Servers(own)
         self.read_servers, self.read_hosts = servers, hosts
         self.servers = Servers(())
         self.hosts: set[str] = set()
@@ -125,7 +125,7 @@ class Lookout:
             return
         if now >= self.reread_at:
             self.reread_at = now + REREAD_S
-            self.servers, before = self.read_servers(), self.hosts
+            self.servers, before = self.own if self.own.addresses else self.read_servers(), self.hosts
             self.hosts = self.read_hosts()
             if before != self.hosts:
                 self._publish_all()
@@ -181,8 +181,8 @@ class Lookout:
                       tier + priorities.index(host.priority))
                 for host in name.hosts
             ]  # fmt: skip
-        if address.service:
-            return []
+        if address.service or (name is not None and self.own.addresses and not self.is_local(address)):
+            return []  # else whoever connects may know it: there are more ways to look up a host than DNS
         authority = "localhost" if address.path else source
         return [Entry(address.host, address.port, address.path, source, authority, weight, tier)]
 
@@ -202,7 +202,7 @@ class Lookout:
     def _check(self, watched: Watched, now: float) -> None:
         check = watched.route.terms.check
         assert check is not None
-        for entry in watched.entries:
+        for entry in watched.entries or ():
             address = Address(entry.host, entry.port, entry.path)
             if is_named(address) and not self.is_local(address):  # nobody knows where that is
                 continue

@@ -96,11 +96,10 @@ class Server(House):
     def _look_out(self) -> None:
         """Where there are names of workers, or workers that are asked for their health."""
         if self.watched:
-            from gateway.lookout import Lookout, resolvers  # with dnspython, which takes its time
+            from gateway.lookout import Lookout  # with dnspython, which takes its time
 
-            self.lookout = Lookout(
-                self.turn, self.report, self.config.routes, self._roster, resolvers(self.config.server.resolver)
-            )
+            own = self.config.server.resolver
+            self.lookout = Lookout(self.turn, self.report, self.config.routes, self._roster, own)
 
     def _roster(self, route: Route) -> SharedRoster | None:
         """Each pool has its own, for it remembers what it has read."""

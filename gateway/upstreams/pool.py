@@ -261,6 +261,8 @@ class Pool:
             member.weight, member.tier = entry.weight, entry.tier
             if member.down and entry.up:
                 health.well(member)
+            elif not entry.up:
+                self._drop_idle(member)
             member.down = not entry.up
             member.since = -math.inf if entry.since is None else entry.since
             members.append(member)
