@@ -111,9 +111,8 @@ class Lookout:
         return all(name.known or self.is_local(name.address) for name in self.names.values())
 
     def start(self, now: float) -> None:
+        self._publish_all()
         self.tick(now)
-        for watched in self.watched:
-            self.publish(watched)
 
     def stop(self) -> None:
         """Nobody wants to know any more."""

@@ -74,7 +74,7 @@ class SharedRoster:
         for _ in range(_TRIES):
             sequence, length = words[0], words[2]
             octets, checksum = bytes(self._text[:length]), words[1]
-            whole = words[0] == sequence and sequence % 2 == 0
+            whole = sequence > 0 and words[0] == sequence and sequence % 2 == 0
             if whole and zlib.crc32(octets, sequence & 0xFFFFFFFF) == checksum:
                 self._entries = msgspec.json.decode(octets, type=list[Entry])
                 self._read = sequence
