@@ -19,12 +19,15 @@ import msgspec
 
 from gateway import config_files as files
 from gateway import config_keys as keys
+from gateway import config_values as values
 from gateway.config_apps import App, read_app
 from gateway.config_errors import ConfigError, find_line, nearest
 from gateway.config_tables import Tables
+from gateway.config_workers import is_named, read_terms
 from gateway.ends import Address
 from gateway.models import KNOWN_TO, MODELS, Children, Hosting, ModelError, server_hosting
 from gateway.observe.access_log import Format, FormatError
+from gateway.upstreams.terms import Terms
 
 __all__ = ["App", "Config", "ConfigError", "Route", "directory_config", "load_config", "parse_listen"]
 
@@ -81,6 +84,8 @@ class Server(msgspec.Struct, frozen=True):
     grace_s: float = 30.0
     admin: Address | bool = True
     """The admin socket; True: where whoever asks finds it by `Config.origin`; False: none."""
+    resolver: tuple[Address, ...] = ()
+    """Name servers; none: those of the machine."""
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
 
@@ -117,6 +122,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     app: str | None = None
     environment: tuple[tuple[bytes, bytes], ...] = ()
     connect_s: float = 5.0
+    queue_s: float | None = None
+    """To wait for a worker, or for a script's turn; None: as `response_s`."""
     response_s: float = 60.0
     read_s: float = 60.0
     total_s: float = 0.0
@@ -139,7 +146,13 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     strip_prefix: bool = False
     host: str = "client"
     websocket: bool = True
-    balance: str = "least-outstanding"
+    terms: Terms = Terms()
+    """What holds for the workers at `addresses`."""
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody has to look out for its workers: for their names, or for their health."""
+        return self.terms.check is not None or any(map(is_named, self.addresses))
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -161,7 +174,7 @@ class Config(msgspec.Struct, frozen=True):
 def parse_listen(*texts: str) -> tuple[Listen, ...]:
     """Addresses given on the command line. Raises ConfigError."""
     try:
-        return keys.listens(list(texts))
+        return values.listens(list(texts))
     except ValueError as error:
         raise ConfigError("is not allowed", key="--listen", value=", ".join(texts), allowed=str(error)) from None
 
@@ -284,7 +297,7 @@ class _Reader(Tables):
             return address
         path = os.path.join(self.directory, address.path)
         try:
-            keys.check_unix_path(path)
+            values.check_unix_path(path)
         except ValueError as error:
             self.wrong("is not allowed", key, str(address), str(error))
         return Address(path=path)
@@ -298,7 +311,7 @@ class _Reader(Tables):
             self.values(table, keys.ROUTE, where)  # a misspelt key is the likelier mistake
             self.wrong("`interface` is missing", where, allowed=" | ".join(keys.INTERFACES))
         if interface not in keys.INTERFACES:
-            told = keys.NotOneOf(interface, keys.INTERFACES)
+            told = values.NotOneOf(interface, keys.INTERFACES)
             self.wrong("no such interface", f"{where}.interface", interface, str(told), told.nearest)
         chosen = "interface", interface
         found = self.values(table, keys.ROUTE, where, chosen)
@@ -319,16 +332,18 @@ class _Reader(Tables):
             hosts=tuple(host.encode() for host in found["hosts"]),
             methods=frozenset(method.encode() for method in found["methods"]),
             root=self.root(found["root"], where), script=self.script(found["script"], where),
-            addresses=tuple(self.address(one, f"{where}.address") for one in found["address"]),
+            addresses=tuple(self.address(one, f"{where}.address") for one, _, _ in found["address"]),
             app=found["app"], environment=found["environment"],
-            connect_s=timeouts["connect"], response_s=timeouts["response"],
+            terms=Terms() if found["balance"] is None else read_terms(self, table, found, where, interface),
+            queue=_SCRIPTS_QUEUE if found["queue"] is None else found["queue"],
+            connect_s=timeouts["connect"], queue_s=timeouts["queue"], response_s=timeouts["response"],
             read_s=timeouts["response"] if timeouts["read"] is None else timeouts["read"], total_s=timeouts["total"],
             content_limit=server.limits.content if limits["content"] is None else limits["content"],
             index=tuple(map(os.fsencode, found["index"])),
             split=os.fsencode(found["split"]) if found["split"] else None,
             **{name: found[name] for name in (
-                "authorization", "indexed_query", "symlinks", "listing", "processes", "queue", "on_disconnect",
-                "keepalive", "preconnect", "multiplex", "request_buffering", "strip_prefix", "host", "websocket", "balance",
+                "authorization", "indexed_query", "symlinks", "listing", "processes", "on_disconnect",
+                "keepalive", "preconnect", "multiplex", "request_buffering", "strip_prefix", "host", "websocket",
             )},
         )  # fmt: skip
 
@@ -386,6 +401,7 @@ class _Reader(Tables):
         return os.fsencode(path)
 
 
+_SCRIPTS_QUEUE = 128
 _INSTEAD_OF_APP = {
     "cgi": 'a program that speaks CGI: script = "path"',
     "http": 'a server that somebody else runs: address = "host:port"',

@@ -18,6 +18,7 @@ from gateway import config_files as files
 from gateway import config_keys as keys
 from gateway.config_errors import as_list
 from gateway.config_tables import Tables
+from gateway.config_values import count
 from gateway.models import MOST, USUAL_MAX, Hosting, ModelError, worker_hosting
 
 
@@ -142,7 +143,7 @@ def _number_of_workers(tables: Tables, value: Any, key: str) -> int:
             tables.wrong(only, key, value, f"workers = {high}")
         value = high
     try:
-        return keys.count(1, MOST)(value)
+        return count(1, MOST)(value)
     except ValueError as error:
         tables.wrong("is not allowed", key, value, str(error))
 
@@ -171,7 +172,7 @@ def _hosting(tables: Tables, where: str, kind: str, found: dict[str, Any], worke
             given.setdefault("max", max(USUAL_MAX[model], processes or 1))
     else:
         try:
-            processes = None if workers is None else keys.count(1, MOST)(workers)
+            processes = None if workers is None else count(1, MOST)(workers)
         except ValueError as error:
             tables.wrong("is not allowed", key, workers, f"{error}, or a table: {{ min = 1, max = 8 }}")
     try:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from gateway import config_keys as keys
+from gateway import config_values as values
 from gateway.config_errors import ConfigError, find_line, nearest
 from gateway.config_keys import Key
 
@@ -69,7 +70,7 @@ class Tables:
             try:
                 found[key.name] = key.parse(value)
             except ValueError as error:
-                near = error.nearest if isinstance(error, keys.NotOneOf) else None
+                near = error.nearest if isinstance(error, values.NotOneOf) else None
                 self.wrong("is not allowed", f"{where}.{key.name}", value, str(error), near)
         return found
 

@@ -80,7 +80,7 @@ class Wire:
 class End:
     """One byte stream. The rules subclass it; a driver attaches itself in `wire`."""
 
-    __slots__ = ("turn", "wire", "wants_data", "wants_room", "deadline", "closing", "out", "touched", "held")
+    __slots__ = ("turn", "wire", "wants_data", "wants_room", "deadline", "closing", "out", "touched", "held", "writes")
 
     def __init__(self, turn: Turn) -> None:
         self.turn = turn
@@ -96,6 +96,8 @@ class End:
         self.touched = False
         self.held = 0
         """Octets that the driver could not write yet, as it last said, if above its high-water mark."""
+        self.writes = 0
+        """How often the stream has taken something."""
 
     def touch(self) -> None:
         """Note that the driver has to look at this end when the turn is settled."""
@@ -160,8 +162,12 @@ class Address:
     host: str = ""
     port: int = 0
     path: str = ""
+    service: bool = False
+    """Whether `host` is the name of an SRV record, which tells hosts and ports; a driver gets none of these."""
 
     def __str__(self) -> str:
+        if self.service:
+            return f"srv:{self.host}"
         if self.path:
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -171,14 +177,16 @@ class Open:
     """Connect to `address` and attach the stream to `end`; then `connected` or `lost`.
 
     `brief`: the stream lives for one request, so the driver should use what is cheapest to set up.
+    `datagram`: each write is one datagram, and so is what is `received`; there is no end of file.
     """
 
-    __slots__ = ("address", "brief", "end")
+    __slots__ = ("address", "brief", "datagram", "end")
 
-    def __init__(self, address: Address, end: End, brief: bool = False) -> None:
+    def __init__(self, address: Address, end: End, brief: bool = False, datagram: bool = False) -> None:
         self.address: Final = address
         self.end: Final = end
         self.brief: Final = brief
+        self.datagram: Final = datagram
 
 
 class Child(Protocol):

@@ -67,6 +67,14 @@ class GatewayError(Exception):
         """The route's path where it was found before the exchange knew it; else ""."""
 
 
+def too_large(limit_bytes: int) -> GatewayError:
+    """The error for request content that is longer than it may be."""
+    return GatewayError(
+        413, "content-limit", f"request content exceeds {limit_bytes} octets",
+        "raise limits.content of the route or server", side=Side.CLIENT, close=True,
+    )  # fmt: skip
+
+
 class ServeError(Exception):
     """The server cannot start: what is wrong, and what to do."""
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway.ends import Outgoing
-from gateway.errors import GatewayError, Retry, Side
+from gateway.errors import GatewayError, Retry, Side, too_large
 from gateway.spool import Spool
 from protocols.message import END, Content, EndOfMessage, FieldLines, LocalRedirect, Peer, Request, Response
 
@@ -32,7 +32,6 @@ LOCAL_REDIRECTS: Final = 10
 """How often a script may redirect locally before it is called a loop (SEMANTICS 22)."""
 ATTEMPTS: Final = 3
 """How many workers at most are asked for one request."""
-IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE", b"PROPFIND", b"REPORT"))
 """RFC 9110 9.2.2, and two safe methods of WebDAV."""
 
 
@@ -114,7 +113,7 @@ class Exchange:
     """One request on its way through us, from its head to the last octet or its failure."""
 
     __slots__ = (
-        "attempts", "call", "client", "client_full", "content_octets", "content_passed", "deadline", "found", "id",
+        "attempts", "avoid", "call", "client", "client_full", "content_octets", "content_passed", "deadline", "found", "id",
         "late", "peer", "queued_in", "redirects", "request", "request_side", "responded_at", "response_octets",
         "response_side", "service", "site", "spool", "stale", "started", "status", "total_deadline", "trailers",
         "upstream",
@@ -155,6 +154,7 @@ class Exchange:
         self.client_full = False
         self.stale = False
         """Whether a kept connection was found dead under this exchange: the next one must be a new one."""
+        self.avoid: tuple[Any, ...] = ()  # workers at which it has failed
         self.content_passed = False
         """Whether the worker of this attempt has got all request content."""
         self.trailers: FieldLines = ()
@@ -182,7 +182,7 @@ class Exchange:
                 self.start_call()
                 return
             if length is not None and length > route.content_limit:
-                raise self._too_large(route.content_limit)
+                raise too_large(route.content_limit)
             if service.interface.spools or (length is None and service.interface.needs_length):
                 self.request_side = SPOOLING
                 self.spool = Spool()
@@ -205,6 +205,9 @@ class Exchange:
             self.client.read_content(False)
         try:
             service.interface.start(self)
+            if self.queued_in is not None:
+                queue_s = service.route.queue_s
+                self._until(service.route.response_s if queue_s is None else queue_s, "queue")
         except GatewayError as error:
             self.failed(error)
 
@@ -215,11 +218,6 @@ class Exchange:
         if length is None and self.spool is not None and self.request_side is REQUEST_DONE:
             return self.spool.length
         return length
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether to send it twice does no more than to send it once (RFC 9110 9.2.2)."""
-        return self.request.method in IDEMPOTENT
 
     def whole_content(self) -> bytes | None:
         """All content if it is here and small, for interfaces that write everything at once."""
@@ -233,6 +231,8 @@ class Exchange:
         """The worker takes this request; content may flow where it was not written with the head."""
         self.call = call
         self.upstream = call.upstream
+        if self.late == "queue":
+            self._wait_for_response()
         if self.client_full:
             call.read(False)
 
@@ -273,7 +273,7 @@ class Exchange:
             self.content_octets += len(octets)
             route = self.found.route if self.found else None
             if route is not None and self.content_octets > route.content_limit:
-                self.failed(self._too_large(route.content_limit))
+                self.failed(too_large(route.content_limit))
                 return
         call = self.call
         ready = call is not None and not call.full
@@ -418,7 +418,7 @@ class Exchange:
     # ------------------------------------------------------------------ time
 
     def _wait_for_response(self) -> None:
-        if self.response_side is WAITING and self.found is not None:
+        if self.response_side is WAITING and self.found is not None and self.queued_in is None:
             self._until(self.found.route.response_s, "response")
 
     def wait_for_more(self) -> None:
@@ -440,12 +440,6 @@ class Exchange:
         if self.client_full and self.late == "read":  # the client's own write timeout decides
             self.wait_for_more()
             return
-        key = {"response": "timeouts.response", "read": "timeouts.read", "total": "timeouts.total"}[self.late]
-        what = {
-            "response": "no response head came in time",
-            "read": "the worker stopped in the middle of its response",
-            "total": "the whole exchange took too long",
-        }[self.late]
         if self.call is None and self.attempts:
             self.failed(
                 GatewayError(
@@ -454,7 +448,12 @@ class Exchange:
                 )
             )  # fmt: skip
             return
-        self.failed(GatewayError(504, f"{self.late}-timeout", what, f"see why it is slow, or raise {key} of the route"))
+        what = {
+            "response": "no response head came in time",
+            "read": "the worker stopped in the middle of its response",
+            "total": "the whole exchange took too long",
+        }[self.late]
+        self.failed(GatewayError(504, f"{self.late}-timeout", what, f"see why it is slow, or raise timeouts.{self.late}"))
 
     # ------------------------------------------------------------------ the end
 
@@ -492,14 +491,15 @@ class Exchange:
         self.client.finished(END.trailers)
 
     def _may_repeat(self, error: GatewayError) -> bool:
-        if error.retry is Retry.NO or self.attempts >= ATTEMPTS or self.site.turn.now >= self.deadline:
+        elsewhere = len(self.avoid) if error.retry is Retry.SAFE and len(self.avoid) > 1 else 0  # who is left may be well
+        if error.retry is Retry.NO or self.attempts >= ATTEMPTS + elsewhere or self.site.turn.now >= self.deadline:
             return False
         kept = self.spool.length if self.spool is not None else 0
         if kept != self.content_octets:  # some has flowed that can't be had again
             return False
         if error.retry is Retry.SAFE:
             return self.attempts > 0
-        return self.request_side is REQUEST_DONE and self.repeatable
+        return self.request_side is REQUEST_DONE and self.request.idempotent
 
     def _over(self, *, client_left: bool = False) -> None:
         call, self.call = self.call, None
@@ -512,12 +512,6 @@ class Exchange:
             self.spool.close()
         self.response_side = RESPONSE_DONE
         self.site.log_access(self)
-
-    def _too_large(self, limit_bytes: int) -> GatewayError:
-        return GatewayError(
-            413, "content-limit", f"request content exceeds {limit_bytes} octets",
-            "raise limits.content of the route or server", side=Side.CLIENT, close=True,
-        )  # fmt: skip
 
 
 _CONTENT_FIELDS: Final = frozenset((b"content-length", b"content-type", b"content-encoding", b"transfer-encoding"))

@@ -14,7 +14,7 @@ import msgspec
 from gateway.observe.status import Member, Note
 from gateway.processes.counters import TEXT_OCTETS, Counters
 from gateway.site import Alone, Service, Site
-from gateway.upstreams.pool import Standing
+from gateway.upstreams.terms import Standing
 
 LONG_S: Final = 0.25
 """A request that is older is told of."""

@@ -11,7 +11,7 @@ import os
 import pwd
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -20,7 +20,8 @@ from gateway.admin_client import paths_of
 from gateway.apps import Apps, as_user, environment_of, hosting_command, name_of
 from gateway.concurrency import places, slots
 from gateway.config import App, Config, Route
-from gateway.drivers.driver import Driver
+from gateway.drivers.blocking import BlockingDriver
+from gateway.drivers.driver import SWEEP_S, Driver
 from gateway.ends import Launch
 from gateway.engine import Engine
 from gateway.errors import GatewayError, ServeError
@@ -38,12 +39,19 @@ from gateway.observe.error_log import ErrorLog
 from gateway.observe.status import Status
 from gateway.processes.explain import explain
 from gateway.processes.reap import Reaper
+from gateway.processes.rosters import Rosters, SharedRoster
 from gateway.processes.scoreboard import Scoreboard
 from gateway.publish import Publisher
 from gateway.report import Reporter, counters_for
 from gateway.routing import Programs, Router
 from gateway.site import Interface, Service, Site
 from protocols.http1 import tokeniser
+
+if TYPE_CHECKING:
+    from gateway.lookout import Lookout
+
+START_S: Final = 2.0
+"""How long the first look-ups may take before there are requests."""
 
 
 def serve(config: Config, *, ready: Callable[[list[str]], None] | None = None) -> int:
@@ -69,6 +77,10 @@ class Server(House):
         self.metrics: Any
         self.apps: Apps
         self.names_of_apps: list[str] = []
+        self.watched = [route.number for route in config.routes if route.watched]
+        """The routes whose workers are looked out for, and what the engines are told of them, in this order."""
+        self.rosters = Rosters(len(self.watched))
+        self.lookout: Lookout | None = None
         self.access_log: AccessLog | None = None
         """Nobody writes to it: it was opened before privileges were dropped, and each engine has a copy."""
 
@@ -84,6 +96,7 @@ class Server(House):
         used = [(config.apps[r.app], r.interface) for r in config.routes if r.app is not None and r.interface != "cgi"]
         self.apps = Apps(self.turn, self.error_log, used)
         self.names_of_apps = list(self.apps.supervisors)
+        self._look_out()
         addresses = {str(address) for route in config.routes for address in self._served_at(route).addresses}
         slots = places(self.hosting)
         self.board = Scoreboard(
@@ -92,13 +105,39 @@ class Server(House):
         self.reporter.begin(config, self.board)
 
     def begin(self, now: float) -> None:
+        if self.lookout is not None:
+            self._first_look(self.lookout, now)
         self.apps.start(now)
         self.driver.ticks.append(lambda now, wall: self.apps.tick(now, self.board))
         self.admin.add("GET", "/status", self._tell_status)
         self.admin.add("GET", "/metrics", self._tell_metrics)
         self.admin.open(self.driver)
 
+    def _look_out(self) -> None:
+        """Where there are names of workers, or workers that are asked for their health."""
+        if self.watched:
+            from gateway.lookout import Lookout  # with dnspython, which takes its time
+
+            own = self.config.server.resolver
+            self.lookout = Lookout(self.turn, self.report, self.config.routes, self._roster, own)
+
+    def _roster(self, route: Route) -> SharedRoster | None:
+        """Each pool has its own, for it remembers what it has read."""
+        return self.rosters.roster(self.watched.index(route.number)) if route.number in self.watched else None
+
+    def _first_look(self, lookout: Lookout, now: float) -> None:
+        """Who the workers are is known before the first request, if somebody tells it soon."""
+        if isinstance(self.driver, BlockingDriver):
+            self.driver.quiet_s = SWEEP_S  # names and workers are due while nobody has a connection, too
+        self.driver.ticks.append(lambda now, wall: lookout.tick(now))
+        lookout.start(now)
+        self.driver.settle()
+        until = now + START_S
+        self.driver.run(lambda: lookout.settled or self.driver.clock() >= until)
+
     def end(self, now: float, *, at_once: bool) -> bool:
+        if self.lookout is not None:
+            self.lookout.stop()
         self.apps.stop(now, at_once=at_once)
         return self.apps.stopped
 
@@ -172,14 +211,14 @@ class Server(House):
             case "fastcgi":
                 workers = 0 if app is None else app.workers if app.kind == "command" else 1
                 spread = 0 if app is None else app.hosting.processes if app.kind != "command" else workers
-                return FastcgiInterface(site, route, workers, down, spread)
+                return FastcgiInterface(site, route, workers, down, spread, self._roster(route))
             case "scgi":
-                return ScgiInterface(site, route, down)
+                return ScgiInterface(site, route, down, self._roster(route))
             case _:
                 limit = float("inf")
                 if app is not None and app.hosting.concurrency != "event":
                     limit = float(slots(app.hosting))
-                return HttpInterface(site, route, down, limit)
+                return HttpInterface(site, route, down, limit, self._roster(route))
 
     def _down(self, name: str) -> Callable[[float], GatewayError | None] | None:
         """What tells that no worker of an app will answer; None where the gateway runs none."""

@@ -23,7 +23,7 @@ from gateway.errors import GatewayError, Retry, Side
 from gateway.observe.access_log import AccessLog, AccessRecord
 from gateway.observe.error_log import ErrorLog, StderrLog
 from gateway.pages import error_page
-from protocols.fields import first, http_date
+from protocols.fields import first, http_date, lower
 from protocols.http1 import HeadLimits, Tokeniser
 from protocols.message import FieldLine, Peer, Request, Response
 
@@ -273,6 +273,21 @@ class Site:
             self._high = self._prefix + b"%x" % (self._count >> 8)
         self._count += 1
         return self._high + _TWO_DIGITS[low]
+
+    def hash_key(self, exchange: Exchange, what: str) -> bytes:
+        """What a request is told apart by: "client", "field:NAME" or "cookie:NAME"; the client where it has none of that."""
+        kind, _, name = what.partition(":")
+        value: bytes | None = None
+        if kind == "field":
+            value = first(exchange.request.fields, name.lower().encode())
+        elif kind == "cookie":
+            for line in exchange.request.fields:
+                if lower(line[0]) == b"cookie":
+                    for pair in line[1].split(b";"):
+                        key, _, given = pair.strip().partition(b"=")
+                        if key == name.encode() and value is None:
+                            value = given
+        return exchange.peer.remote_addr if value is None else value
 
     # ------------------------------------------------------------------ responses
 

@@ -59,6 +59,9 @@ class Value:
         return f"{type(self).__name__}{self.parts()}"
 
 
+_IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE", b"PROPFIND", b"REPORT"))
+
+
 class Peer(Value):
     """The two sides of a client's connection."""
 
@@ -126,6 +129,11 @@ class Request(Value):
             self.method, self.target, self.fields, self.version, self.host, self.length, self.keep_alive,
             self.expects_continue, self.upgrade,
         )  # fmt: skip
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether to send it twice does no more than to send it once (RFC 9110 9.2.2, 4918, 3253)."""
+        return self.method in _IDEMPOTENT
 
 
 class Response(Value):

@@ -88,7 +88,7 @@ def notable(route: Route) -> Iterator[str]:
     plain = Route(number=0, path="", match=route.match, interface=route.interface)
     if route.methods:
         yield "only " + b" ".join(sorted(route.methods)).decode()
-    for name in ("split", "index", "symlinks", "on_disconnect", "keepalive", "host", "balance"):
+    for name in ("split", "index", "symlinks", "on_disconnect", "keepalive", "host"):
         value = getattr(route, name)
         if value != getattr(plain, name):
             shown = b" ".join(value) if isinstance(value, tuple) else value
@@ -99,6 +99,10 @@ def notable(route: Route) -> Iterator[str]:
     for name in ("request_buffering", "websocket"):
         if not getattr(route, name):
             yield f"no {name}"
+    if route.terms.balance != plain.terms.balance:
+        yield f"{route.terms.balance} {route.terms.hash}".strip()
+    if route.terms.check is not None:
+        yield f"asked every {route.terms.check.every_s:g} s"
     if route.response_s != plain.response_s:
         yield f"response {route.response_s:g} s"
     if route.total_s:
@@ -157,7 +161,7 @@ def _route_warnings(number: int, route: Route, config: Config) -> Iterator[Warni
             "or give the route that path",
         )  # fmt: skip
     for address in route.addresses:
-        if not _answers(address):
+        if not address.service and not _answers(address):
             yield Warning("note", f"{where}: nobody listens at {address} now")
     if route.authorization:
         yield Warning("note", f"{where}: passwords that clients send are passed to the worker (authorization = true)")

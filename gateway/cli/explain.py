@@ -229,8 +229,9 @@ def _print_request(found: Found, request: Request) -> None:
     print(f"\nrequest-target: {_text(origin_target(found.target, prefix))}")
     address = route.addresses[0] if route.addresses else Address(path="/")  # of an app: a socket that is made for it
     whom = f"app {route.app}" if route.app is not None else str(address)
+    authority = "localhost" if address.path else address.host if address.service else str(address)
     print(f"field lines for {whom}, beside those that tell of the client and of the length:")
-    for name, value in origin_fields(request, route, address):
+    for name, value in origin_fields(request, route, authority):
         if route.app is None or name.lower() != b"x-forwarded-prefix":
             print(f"  {_text(name)}: {_text(value)}")
     if route.app is not None and found.place.script_name:

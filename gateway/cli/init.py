@@ -115,6 +115,7 @@ def reference() -> str:
         ("[[routes]]", keys.ROUTE, _ROUTES_NOTE),
         ("timeouts of a route", keys.ROUTE_TIMEOUTS, ""),
         ("limits of a route", keys.ROUTE_LIMITS, ""),
+        ("health of a route", keys.ROUTE_HEALTH, _HEALTH_NOTE),
         ("[apps.NAME]", keys.APP, _APPS_NOTE),
         ("workers of a hosted application", keys.WORKERS, _WORKERS_NOTE),
     ):  # fmt: skip
@@ -163,6 +164,11 @@ _ROUTES_NOTE = """Each route has exactly one target: `root`, `script` or `app` f
 `app` for fastcgi, scgi and http. Which route wins: one that names the request's host before one
 that names none; then an exact path, a suffix, the longest prefix; then the order in the file. A suffix route
 with `index` also answers for a directory that holds such a file."""
+
+_HEALTH_NOTE = """For routes with `address`. What fails is passed over for a while: a connection that is not made, a
+response that breaks off or is none. Then one request finds out whether it is over. Where all addresses are
+passed over, all are tried.
+`every` and `path` ask them beside that."""
 
 _SCRIPTS_NOTE = """
 ## Scripts and workers

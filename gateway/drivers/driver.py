@@ -405,21 +405,23 @@ class Driver:
         addresses = [(family, address)]
         if others:
             addresses += others
-        found = self.connect(addresses)
+        found = self.connect(addresses, socket.SOCK_DGRAM if order.datagram else socket.SOCK_STREAM)
         if isinstance(found, OSError):
             self.tell(end, end.lost, found, self.turn.now)
             return
         sock, connecting = found
         wire = DescriptorWire(
-            self, end, sock.fileno(), reads=True, sock=sock, connecting=connecting, delays=family != socket.AF_UNIX,
-            brief=order.brief,
+            self, end, sock.fileno(), reads=True, sock=sock, connecting=connecting,
+            delays=family != socket.AF_UNIX and not order.datagram, brief=order.brief,
         )  # fmt: skip
         wire.others = addresses
         if not connecting:
             self.tell(end, end.connected, self.turn.now)
         wire.flush()  # while it connects, too: on a fast network it mostly has by now
 
-    def connect(self, addresses: list[tuple[int, Any]]) -> tuple[_socket.socket, bool] | OSError:
+    def connect(
+        self, addresses: list[tuple[int, Any]], kind: int = socket.SOCK_STREAM
+    ) -> tuple[_socket.socket, bool] | OSError:
         """A socket on its way to the first of these that is not refused at once, and whether it is on its way still.
 
         Those that were tried are taken from the list.
@@ -429,7 +431,7 @@ class Driver:
             family, address = addresses.pop(0)
             try:
                 # the class of C: the one of the standard library costs several times as much to make
-                sock = _socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+                sock = _socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
             except OSError as error:
                 return error
             try:

@@ -336,6 +336,8 @@ class DescriptorWire(Wire):
         except BlockingIOError:
             pass
         except OSError as error:
+            if written:
+                self.end.writes += 1
             return self._not_written(error)
         if written:
             self._wrote()
@@ -363,6 +365,7 @@ class DescriptorWire(Wire):
 
     def _wrote(self) -> None:
         self.begun = True
+        self.end.writes += 1
         if self.connecting:
             self._stands()
 

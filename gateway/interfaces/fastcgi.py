@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from gateway.ends import OPEN, Close, End, Open
 from gateway.errors import GatewayError, Retry
 from gateway.interfaces.fastcgi_hub import Hubs
-from gateway.upstreams.connection import Connection
-from gateway.upstreams.pool import Down, Member, Pool
+from gateway.upstreams.connection import Connection, blame
+from gateway.upstreams.pool import Down, Member, Pool, Roster
 from gateway.variables import Variables
 from protocols.cgi import ScriptResponseReader
 from protocols.fastcgi import GatewayConnection
@@ -46,8 +46,9 @@ class FastcgiInterface:
     needs_length = False
 
     def __init__(
-        self, site: Site, route: Route, processes: int = 0, down: Down | None = None, spread: int = 0
-    ) -> None:
+        self, site: Site, route: Route, processes: int = 0, down: Down | None = None, spread: int = 0,
+        roster: Roster | None = None,
+    ) -> None:  # fmt: skip
         self.running = 0
         self.site = site
         self.route = route
@@ -59,22 +60,22 @@ class FastcgiInterface:
         self.variables = Variables(route, site.software, encode_pair)
         self.pool = Pool(
             site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
-            keepalive=route.keepalive, idle_s=IDLE_S, rotate=route.balance == "round-robin", yields=True, down=down,
-            shared=site,
+            keepalive=route.keepalive, idle_s=IDLE_S, yields=True, multiplexes=bool(route.multiplex), down=down, shared=site,
+            terms=route.terms, roster=roster, left=self._left,
         )  # fmt: skip
         self.probed: set[str] = set()
         self.hubs: dict[str, Hubs] = {}
         """Of each worker that multiplexes, by its address."""
-        if route.multiplex:
-            for member in self.pool.members:
-                self.pool.share(member, math.inf)
+        self.gone: list[Hubs] = []
+        """Of those that are no workers of ours any more."""
 
     def start(self, exchange: Exchange) -> None:
         """Send the request on a connection that carries others, on a kept one, or on a new one."""
-        member = self.pool.choose()
+        pool = self.pool
+        member = pool.choose(self.site.hash_key(exchange, pool.hash) if pool.hash else b"", exchange.avoid)
         if member.multiplexes:
             if member.open >= member.limit:
-                self.pool.wait(exchange)
+                pool.wait(exchange)
                 return
             hubs = self.hubs.get(member.name)
             if hubs is None:
@@ -82,10 +83,10 @@ class FastcgiInterface:
             hubs.serve(exchange)
             return
         # a kept connection may be closed just now, as php-fpm does when it reloads, and this could not be sent again
-        fresh = exchange.stale or not exchange.repeatable
-        connection = self.pool.take_from(member, fresh=fresh)
+        fresh = exchange.stale or not exchange.request.idempotent
+        connection = pool.take_from(member, fresh=fresh)
         if connection is None:
-            self.pool.wait(exchange)
+            pool.wait(exchange)
             return
         assert isinstance(connection, FastcgiConnection)
         connection.serve(exchange)
@@ -99,7 +100,9 @@ class FastcgiInterface:
 
     def tick(self, now: float) -> None:
         self.pool.tick(now)
-        for hubs in self.hubs.values():
+        if self.gone:
+            self.gone = [hubs for hubs in self.gone if hubs.leaving]
+        for hubs in [*self.hubs.values(), *self.gone]:
             hubs.tick(self.pool.down, now)
 
     def let_go(self) -> None:
@@ -114,6 +117,14 @@ class FastcgiInterface:
 
     def _connection(self, pool: Pool, member: Member) -> FastcgiConnection:
         return FastcgiConnection(pool, member, self)
+
+    def _left(self, member: Member) -> None:
+        """It is no worker of ours any more, but for the requests that it has."""
+        self.probed.discard(member.name)
+        hubs = self.hubs.get(member.name)
+        if hubs is not None:
+            hubs.let_go()
+            self.gone.append(self.hubs.pop(member.name))
 
     def _ready(self, exchange: Exchange) -> None:
         try:
@@ -143,11 +154,10 @@ class FastcgiInterface:
             elif int(told) > 1:
                 self.pool.limit_to(member, int(told))
 
-
     def forget_multiplexing(self, member: Member) -> None:
         """It takes one request at a time on each connection, whatever was said before."""
         member.multiplexes = False
-        member.limit = math.inf
+        member.limit = self.pool.limit
         if member.name in self.hubs:
             self.hubs[member.name].let_go()
 
@@ -310,8 +320,12 @@ class FastcgiConnection(Connection["Exchange"]):
                 self.finish(keep=self.sent)
             else:  # what has been kept would be asked again at once, and a new connection is taken most likely (36)
                 exchange.stale = True
-                self.finish(keep=False)
-            exchange.failed(self.interface.rejected(self.upstream, status))
+                if status is ProtocolStatus.OVERLOADED:
+                    self.pool.struck(self.member)
+                self.pool.release(self, keep=False)
+            error = self.interface.rejected(self.upstream, status)
+            blame(self.pool, self.member, exchange, error)
+            exchange.failed(error)
             return
         if end.app_status:
             self._log(exchange, b"exited with status %d\n" % end.app_status)

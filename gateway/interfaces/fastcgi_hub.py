@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.ends import OPEN, Close, End, Gather, Open
 from gateway.errors import GatewayError, Retry
 from gateway.interfaces.fastcgi_stream import Stream
+from gateway.upstreams import health
 from gateway.upstreams.connection import FLUSH_S, broken_off, not_connected, too_late
 from gateway.upstreams.pool import Member
 from protocols.fastcgi import GatewayConnection
@@ -223,7 +224,7 @@ class Hub(End):
     def received(self, octets: bytes, now: float) -> None:
         if not self.proven:
             self.proven = True
-            self.member.down_until = 0.0
+            health.answers(self.member)
         try:
             events = self.codec.receive(octets)
         except RemoteProtocolError as error:
@@ -316,23 +317,30 @@ class Hub(End):
             self.hubs.retire(self)
             self.leave()
         else:
-            self.pool.passed_over(self.member)
+            self.pool.struck(self.member)
             self.fail_all(partial(too_late, self.pool, self.upstream))
 
     def lost(self, error: OSError | None, now: float) -> None:
         self.hubs.gone(self)
         if not self.is_open:
             if error is not None:
-                self.pool.passed_over(self.member)
+                self.pool.struck(self.member)
             self._tell_all(partial(not_connected, self.upstream, error))
         else:
+            self._strike()
             self._tell_all(partial(broken_off, self.upstream, error))
 
     def fail_all(self, error: Callable[[], GatewayError]) -> None:
         """End the connection, and tell each of those that it carried."""
         self.hubs.retire(self, doubtful=True)
+        self._strike()
         self.close(Close.ABORT)
         self._tell_all(error)
+
+    def _strike(self) -> None:
+        """It breaks off what it has; where nothing of that was sent, it may have been closed for its age."""
+        if any(stream.exchange is not None and stream.mark != self.writes for stream in self.streams.values()):
+            self.pool.struck(self.member)
 
     def _tell_all(self, error: Callable[[], GatewayError]) -> None:
         streams, self.streams = self.streams, {}

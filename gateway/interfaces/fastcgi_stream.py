@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 from gateway.ends import OPEN
 from gateway.errors import GatewayError, Retry, Side
 from gateway.spool import Spool
+from gateway.upstreams import health
+from gateway.upstreams.connection import blame
 from protocols.cgi import ScriptResponseReader
 from protocols.fastcgi_events import EndRequest
 from protocols.fastcgi_records import ProtocolStatus
@@ -33,7 +35,7 @@ class Stream:
     """One request on a hub."""
 
     __slots__ = (
-        "answered", "end", "exchange", "hub", "kept", "kept_bytes", "moved", "paused", "reader", "request_id",
+        "answered", "end", "exchange", "hub", "kept", "kept_bytes", "mark", "moved", "paused", "reader", "request_id",
         "spoke", "spool", "sweeps", "upstream",
     )  # fmt: skip
 
@@ -42,6 +44,8 @@ class Stream:
         self.upstream = hub.upstream
         self.exchange: Exchange | None = exchange
         self.request_id = request_id
+        self.mark = hub.writes
+        """How often the connection had taken something before."""
         self.spoke = -1
         """The last round in which it sent content: one piece a round leaves room for the others."""
         self.reader = ScriptResponseReader(request_method=exchange.request.method)
@@ -227,9 +231,16 @@ class Stream:
         self.exchange = None
         exchange.call = None
         interface = self.hub.interface
+        member = self.hub.member
         if event.protocol_status is not ProtocolStatus.REQUEST_COMPLETE:
-            exchange.failed(interface.rejected(self.upstream, event.protocol_status))
+            if event.protocol_status is ProtocolStatus.OVERLOADED:
+                interface.pool.struck(member)
+            error = interface.rejected(self.upstream, event.protocol_status)
+            blame(interface.pool, member, exchange, error)
+            exchange.failed(error)
             return
+        if member.strikes:
+            health.well(member)
         if event.app_status:
             interface.site.log_stderr(exchange, b"exited with status %d\n" % event.app_status)
         try:
@@ -248,5 +259,9 @@ class Stream:
         if exchange is not None:
             if self.answered:
                 error.retry = Retry.NO
+            elif error.cause == "worker-died" and self.hub.writes == self.mark:
+                error.retry = Retry.SAFE  # not one octet of it was taken
+            if error.cause != "worker-died" or error.retry is not Retry.SAFE:
+                blame(self.hub.pool, self.hub.member, exchange, error)
             exchange.call = None
             exchange.failed(error)

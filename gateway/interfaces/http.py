@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.errors import GatewayError, Retry
 from gateway.exchange import TUNNEL
 from gateway.upstreams.connection import Connection
-from gateway.upstreams.pool import Down, Member, Pool
+from gateway.upstreams.pool import Down, Member, Pool, Roster
 from protocols.fields import all_values, first, forwardable, has_token, lower, trailers_onward
 from protocols.http1 import RequestWriter, ResponseReader, encode_lines
 from protocols.message import (
@@ -33,7 +33,6 @@ from protocols.target import Target, encode_path
 
 if TYPE_CHECKING:
     from gateway.config import Route
-    from gateway.ends import Address
     from gateway.exchange import Exchange
     from gateway.site import Site
 
@@ -58,7 +57,9 @@ class HttpInterface:
 
     needs_length = False
 
-    def __init__(self, site: Site, route: Route, down: Down | None = None, limit: float = math.inf) -> None:
+    def __init__(
+        self, site: Site, route: Route, down: Down | None = None, limit: float = math.inf, roster: Roster | None = None
+    ) -> None:
         """`limit`: connections that the workers of an application of our own serve at the same time."""
         self.running = 0
         self.site = site
@@ -66,8 +67,8 @@ class HttpInterface:
         self.spools = route.request_buffering
         self.pool = Pool(
             site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
-            keepalive=route.keepalive, idle_s=IDLE_S, rotate=route.balance == "round-robin",
-            limit=limit, yields=route.app is not None, down=down, shared=site,
+            keepalive=route.keepalive, idle_s=IDLE_S, limit=limit, yields=route.app is not None, down=down, shared=site,
+            terms=route.terms, roster=roster,
         )  # fmt: skip
         self.prefix = route.match.value.rstrip(b"/") if route.strip_prefix else b""
 
@@ -77,9 +78,11 @@ class HttpInterface:
         if request.method == b"OPTIONS" and forwards_left(request) == 0:
             self._answer_options(exchange)
             return
-        connection = self.pool.take(fresh=exchange.stale)
+        pool = self.pool
+        key = self.site.hash_key(exchange, pool.hash) if pool.hash else b""
+        connection = pool.take(fresh=exchange.stale, key=key, avoid=exchange.avoid)
         if connection is None:
-            self.pool.wait(exchange)
+            pool.wait(exchange)
             return
         assert isinstance(connection, HttpConnection)
         connection.serve(exchange)
@@ -120,7 +123,7 @@ class HttpInterface:
             key = (self, opens_websocket(request, self.route), mount, member)
         lines: bytes | None = derived.get(key) if derived is not None else None
         if lines is None:
-            fields = origin_fields(request, self.route, member.address)
+            fields = origin_fields(request, self.route, member.authority)
             if self.route.app is not None:  # what SCRIPT_NAME is under the other interfaces
                 fields = [line for line in fields if lower(line[0]) != _PREFIX]
                 fields += [(b"X-Forwarded-Prefix", encode_path(mount))] if mount else []
@@ -135,12 +138,12 @@ class HttpInterface:
         return origin_target(exchange.found.target, self.prefix)
 
 
-def origin_fields(request: Request, route: Route, address: Address) -> list[FieldLine]:
-    """The field lines for the origin server at an address, but those that tell of the client and of framing."""
+def origin_fields(request: Request, route: Route, authority: str) -> list[FieldLine]:
+    """The field lines for the origin server that is called so, but those that tell of the client and of framing."""
     if route.host == "client":
         host = request.host or b"localhost"
     elif route.host == "upstream":
-        host = str(address).encode() if not address.path else b"localhost"
+        host = authority.encode()
     else:
         host = route.host.encode()
     fields: list[FieldLine] = [(b"Host", host)]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.ends import OPEN
 from gateway.errors import GatewayError, Retry
 from gateway.upstreams.connection import Connection
-from gateway.upstreams.pool import Down, Member, Pool
+from gateway.upstreams.pool import Down, Member, Pool, Roster
 from gateway.variables import Variables
 from protocols.cgi import ScriptEvent, ScriptResponseReader
 from protocols.message import RemoteProtocolError
@@ -35,22 +35,23 @@ class ScgiInterface:
     needs_length = True
     spools = False
 
-    def __init__(self, site: Site, route: Route, down: Down | None = None) -> None:
+    def __init__(self, site: Site, route: Route, down: Down | None = None, roster: Roster | None = None) -> None:
         self.running = 0
         self.site = site
         self.route = route
         self.variables = Variables(route, site.software, encode_pair, ours=(b"CONTENT_LENGTH", b"SCGI"))
         self.pool = Pool(
             site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
-            keepalive=0, idle_s=IDLE_S, brief=True, ahead=route.preconnect, rotate=route.balance == "round-robin",
-            down=down,
+            keepalive=0, idle_s=IDLE_S, brief=True, ahead=route.preconnect, down=down, terms=route.terms, roster=roster,
         )  # fmt: skip
 
     def start(self, exchange: Exchange) -> None:
         """Send the request on a connection of its own."""
-        connection = self.pool.take(fresh=exchange.stale)
+        pool = self.pool
+        key = self.site.hash_key(exchange, pool.hash) if pool.hash else b""
+        connection = pool.take(fresh=exchange.stale, key=key, avoid=exchange.avoid)
         if connection is None:
-            self.pool.wait(exchange)
+            pool.wait(exchange)
             return
         assert isinstance(connection, ScgiConnection)
         connection.serve(exchange)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from gateway.ends import OPEN, Close, End
 from gateway.errors import GatewayError, Retry
+from gateway.upstreams import health
 
 if TYPE_CHECKING:
     from gateway.upstreams.pool import Member, Pool
@@ -34,6 +35,8 @@ class Carried(Protocol):
     call: Any
     stale: bool
     """Whether a kept connection was found dead under it: the next one must be a new one."""
+    avoid: tuple[Any, ...]
+    """Members at which it has failed."""
 
     def pump(self) -> None: ...
     def failed(self, error: GatewayError) -> None: ...
@@ -71,10 +74,18 @@ def too_late(pool: Pool, upstream: str) -> GatewayError:
     )  # fmt: skip
 
 
+def blame(pool: Pool, member: Member, exchange: Carried, error: GatewayError) -> None:
+    """The next attempt is to be made elsewhere; where all have been late already, there is none."""
+    if member not in exchange.avoid:
+        exchange.avoid += (member,)
+    if error.cause == "connect-timeout" and not pool.another(exchange.avoid):
+        error.retry = Retry.NO
+
+
 class Connection(End, Generic[Exchanged]):
     """An end towards a worker, kept by a pool."""
 
-    __slots__ = ("busy", "exchange", "member", "open", "pool", "proven", "since", "used")
+    __slots__ = ("busy", "exchange", "mark", "member", "open", "pool", "proven", "since", "used")
 
     exchange: Exchanged | None
 
@@ -90,6 +101,8 @@ class Connection(End, Generic[Exchanged]):
         """When its present request began, on the driver's clock."""
         self.used = 0
         """How many requests it has carried, the present one included."""
+        self.mark = 0
+        """`writes` when its present request began."""
 
     # ------------------------------------------------------------------ for the exchange (Call)
 
@@ -143,8 +156,10 @@ class Connection(End, Generic[Exchanged]):
         if self.exchange is None:
             self.pool.retire(self)
             return
-        self.pool.passed_over(self.member)
-        self.fail(too_late(self.pool, self.upstream))
+        self.pool.struck(self.member)
+        error = too_late(self.pool, self.upstream)
+        blame(self.pool, self.member, self.exchange, error)
+        self.fail(error)
 
     def received_eof(self, now: float) -> None:
         if self.exchange is None:
@@ -154,32 +169,50 @@ class Connection(End, Generic[Exchanged]):
 
     def ended(self) -> None:
         """The worker closed its side in the middle of an exchange."""
+        error = self.broken_off()
         if self.exchange is not None:
-            self.exchange.stale = self.used > 1
-        self.fail(self.broken_off())
+            self._died(self.exchange, error)
+        self.fail(error)
 
     def lost(self, error: OSError | None, now: float) -> None:
         exchange, self.exchange = self.exchange, None
         opened, self.open = self.open, False
-        self.pool.gone(self, None if opened else error)
-        if exchange is None:
-            return
-        exchange.call = None
-        exchange.stale = opened and self.used > 1
-        if opened:
-            exchange.failed(self.broken_off(error))
-        else:
-            exchange.failed(not_connected(self.upstream, error))
+        failure: GatewayError | None = None
+        if not opened and error is not None:
+            self.pool.struck(self.member)
+        if exchange is not None:
+            failure = self.broken_off(error) if opened else not_connected(self.upstream, error)
+            if opened:
+                self._died(exchange, failure)
+            else:
+                exchange.stale = False
+                blame(self.pool, self.member, exchange, failure)
+        self.pool.gone(self)
+        if exchange is not None and failure is not None:
+            exchange.call = None
+            exchange.failed(failure)
+
+    def _died(self, exchange: Carried, failure: GatewayError) -> None:
+        """That of a kept connection that was dead already says nothing of the worker."""
+        exchange.stale = self.used > 1 and failure.retry is not Retry.NO
+        if not exchange.stale:
+            self.pool.struck(self.member)
+            blame(self.pool, self.member, exchange, failure)
 
     # ------------------------------------------------------------------ for the interfaces
 
     def broken_off(self, error: OSError | None = None) -> GatewayError:
         """The error for a worker that went away in the middle."""
-        return broken_off(self.upstream, error)
+        failure = broken_off(self.upstream, error)
+        if self.writes == self.mark:  # not one octet of the request was taken
+            failure.retry = Retry.SAFE
+        return failure
 
     def fail(self, error: GatewayError) -> None:
         """End the stream and tell the exchange."""
         exchange, self.exchange = self.exchange, None
+        if error.cause == "bad-response":
+            self.pool.struck(self.member)
         self.close(Close.ABORT)
         if exchange is not None:
             exchange.call = None
@@ -188,4 +221,6 @@ class Connection(End, Generic[Exchanged]):
     def finish(self, *, keep: bool) -> None:
         """The exchange has ended well: hand the connection back. The last call of an input."""
         self.exchange = None
+        if self.member.strikes:
+            health.well(self.member)
         self.pool.release(self, keep=keep)

@@ -18,50 +18,21 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from gateway.ends import OPEN, Address, Close, Open, Turn
 from gateway.errors import GatewayError, Retry
+from gateway.upstreams import health
+from gateway.upstreams.balance import begin_anywhere, by_hash, in_turn, least
+from gateway.upstreams.member import Member as Member
+from gateway.upstreams.terms import Entry, Standing, Terms
 
 if TYPE_CHECKING:
     from gateway.upstreams.connection import Connection
 
 YIELD_S: Final = 0.2
-PAUSE_S: Final = 5.0
-"""A worker that refused a connection is passed over this long, if there are others."""
-
-
-class Member:
-    """One address of a target."""
-
-    __slots__ = (
-        "address", "down_until", "failures", "idle", "least_idle", "limit", "looked_at", "multiplexes", "name", "open",
-        "proven", "scarce", "served", "unproven",
-    )  # fmt: skip
-
-    def __init__(self, address: Address, limit: float) -> None:
-        self.address = address
-        self.name = str(address)
-        self.limit = limit
-        """How many connections the worker serves at the same time, as far as it is known."""
-        self.multiplexes = False
-        """Whether requests share a connection: then `limit` and `open` count requests."""
-        self.idle: list[Connection[Any]] = []
-        self.open = 0
-        self.least_idle = 0
-        """Since the last sweep."""
-        self.proven = 0
-        """How many of those that are open have been served."""
-        self.served = 0
-        """The most that were at the same time, as far as we know: so many cannot keep each other waiting."""
-        self.unproven: dict[Connection[Any], float] = {}
-        """Since when each waits, oldest first."""
-        self.down_until = 0.0
-        self.failures = 0
-        self.looked_at = -1.0
-        self.scarce = False
-        """Whether a neighbour starved there of late, when we last looked."""
-
+TRIAL_S: Final = 5.0
+"""So long one that was passed over has for the request that finds out whether it is well, if connecting is not bounded."""
 
 Down: TypeAlias = Callable[[float], GatewayError | None]
 """Asked with the driver's clock: why nobody will answer, None while somebody will."""
@@ -84,22 +55,19 @@ class Shared(Protocol):
     def neighbours(self) -> Neighbours: ...
 
 
+class Roster(Protocol):
+    """What whoever looks out for the workers tells of them: who they are by now, and how they are."""
+
+    def changed(self) -> bool:
+        """Whether there is more to be read than was read."""
+
+    def read(self) -> Sequence[Entry]: ...
+
+
 class Waiter(Protocol):
     """Who waits for a connection."""
 
     queued_in: deque[Any] | None
-
-
-class Standing(NamedTuple):
-    """How one worker is, to be shown."""
-
-    address: str
-    state: str
-    outstanding: int
-    idle: int
-    failures: int
-    weight: float = 1.0
-    backup: bool = False
 
 
 class Pool:
@@ -116,15 +84,22 @@ class Pool:
         keepalive: int,
         idle_s: float,
         limit: float = math.inf,
-        queue: int = 1024,
         brief: bool = False,
         ahead: int = 0,
-        rotate: bool = False,
         yields: bool = False,
+        multiplexes: bool = False,
         down: Down | None = None,
         shared: Shared | None = None,
+        terms: Terms | None = None,
+        roster: Roster | None = None,
+        left: Callable[[Member], None] | None = None,
     ) -> None:
-        """`ahead`: so many connections to each member are opened before they are needed, once there are requests."""
+        """
+        ahead        so many connections to each member are opened before they are needed, once there are requests
+        multiplexes  requests share connections, at every member
+        roster       who the members are from now on; the addresses are for as long as it is empty
+        left         told of each member that is none any more
+        """
         self.turn = turn
         self.make = make
         self.ready = ready
@@ -132,30 +107,61 @@ class Pool:
         self.connect_s = connect_s
         self.keepalive = keepalive
         self.idle_s = idle_s
-        self.queue = queue
+        terms = terms or Terms()
+        self.queue = terms.queue
         self.brief = brief
         self.ahead = ahead
-        self.rotate = rotate
         self.yields = yields
+        self.multiplexes = multiplexes
         self.down = down
         self.shared = shared
-        self.members = [Member(address, limit) for address in addresses]
+        self.limit = min(limit, terms.limit)
+        """As far as it is the same for all members."""
+        self.hash = terms.hash
+        """What `choose` wants to know of a request; "" for nothing."""
+        self.rotates = terms.balance == "round-robin"
+        self.slow_start_s = terms.slow_start_s
+        self.failures = terms.failures
+        self.pause_s = terms.pause_s
+        self.trial_s = connect_s or TRIAL_S
+        self.roster = roster
+        self.left = left
+        self.members = [
+            self._member(address, terms.weight(number), terms.tier(number))
+            for number, address in enumerate(addresses)
+            if not address.service  # what that stands for the roster tells
+        ]
+        self.leaving: list[Member] = []
+        """Members no more, with requests that are not over."""
+        self.alone = roster is None and len(self.members) == 1
+        """Whether there is nothing to choose, ever."""
+        self.begun = False
         self.waiting: deque[Waiter] = deque()
-        self._turn = 0
 
-    def take(self, *, fresh: bool = False) -> Connection[Any] | None:
+    def _member(self, address: Address, weight: float, tier: int) -> Member:
+        member = Member(address, self.limit, weight, tier)
+        member.multiplexes = self.multiplexes
+        return member
+
+    def take(
+        self, *, fresh: bool = False, key: bytes = b"", avoid: tuple[Any, ...] = ()
+    ) -> Connection[Any] | None:
         """A connection to write to at once (it may still be connecting), or None: then `wait`.
 
         fresh   not one that was kept, because a kept one has just been found dead
         Raises GatewayError 503 if nobody will answer.
         """
-        return self.take_from(self.choose(), fresh=fresh)
+        return self.take_from(self.choose(key, avoid), fresh=fresh)
 
-    def choose(self) -> Member:
-        """Whom to ask. Raises GatewayError 503 if nobody will answer."""
+    def choose(self, key: bytes = b"", avoid: tuple[Any, ...] = ()) -> Member:
+        """Whom to ask. Raises GatewayError 503 if nobody will answer.
+
+        key     what is hashed, where the pool goes by that
+        avoid   members that this request has failed at: another one, if there is any
+        """
         if self.down is not None and (error := self.down(self.turn.now)) is not None:
             raise error
-        return self._choose() if len(self.members) > 1 else self.members[0]
+        return self.members[0] if self.alone else self._choose(key, avoid)
 
     def take_from(self, member: Member, *, fresh: bool = False) -> Connection[Any] | None:
         """As `take`, with a member that was chosen."""
@@ -169,6 +175,7 @@ class Pool:
                     member.least_idle = len(idle)
                 connection.busy = True
                 connection.used += 1
+                connection.mark = connection.writes
                 connection.since = self.turn.now
                 if connection.open:
                     connection.deadline = math.inf
@@ -198,20 +205,93 @@ class Pool:
             connection.busy = False
             member.idle.append(connection)
 
-    def _able(self) -> list[Member]:
-        """Those that are in order; where none is, all."""
+    def _able(self, avoid: tuple[Any, ...]) -> list[Member]:
+        """Those that are in order, and of these no backup while there are others; where none is, all."""
+        members = self.members
+        if avoid:
+            members = [member for member in members if member not in avoid] or members
         now = self.turn.now
-        return [member for member in self.members if member.down_until <= now] or self.members
+        able = [member for member in members if member.down_until <= now and not member.down]
+        if not able:
+            return members
+        lowest = min([member.tier for member in able])
+        return [member for member in able if member.tier == lowest]
 
-    def _choose(self) -> Member:
-        able = self._able()
+    def _choose(self, key: bytes, avoid: tuple[Any, ...]) -> Member:
+        if self.roster is not None and self.roster.changed():
+            self._call_roll(self.roster.read())
+        if not self.members:
+            raise GatewayError(
+                503, "no-address", "no address of a worker is known yet",
+                "see the warnings above: the name of `address` was not found", retry_after_s=1,
+            )  # fmt: skip
+        if not self.begun:
+            self.begun = True
+            begin_anywhere(self.members)
+        able = self._able(avoid)
         able = [member for member in able if member.idle or member.open < member.limit] or able
-        if self.rotate:
-            self._turn += 1
-            return able[self._turn % len(able)]
-        self._turn += 1
-        shift = self._turn % len(able)  # equals are taken in turn
-        return min(able[shift:] + able[:shift], key=lambda m: m.open - len(m.idle))
+        now = self.turn.now
+        if len(able) == 1:
+            member = able[0]
+        elif self.hash:
+            member = by_hash(able, key, now, self.slow_start_s)
+        elif self.rotates:
+            member = in_turn(able, now, self.slow_start_s)
+        else:
+            member = least(able, now, self.slow_start_s)
+        if member.down_until and member.down_until <= now:
+            health.tried(member, now, self.trial_s)
+        return member
+
+    def another(self, avoid: tuple[Any, ...]) -> bool:
+        """Whether there is a member that is not among these."""
+        return any(member not in avoid for member in self.members)
+
+    # ------------------------------------------------------------------ who the members are
+
+    def _call_roll(self, entries: Sequence[Entry]) -> None:
+        """Those that are new come, those that are missing leave when their requests are over."""
+        known = {member.name: member for member in self.members}
+        members: list[Member] = []
+        for entry in entries:
+            address = Address(entry.host, entry.port, entry.path)
+            member = known.pop(str(address), None)
+            if member is None:
+                member = self._member(address, entry.weight, entry.tier)
+            member.source, member.authority = entry.source, entry.authority
+            member.weight, member.tier = entry.weight, entry.tier
+            if member.down and entry.up:
+                health.well(member)
+            elif not entry.up:
+                self._drop_idle(member)
+            member.down = not entry.up
+            member.since = -math.inf if entry.since is None else entry.since
+            members.append(member)
+        self.members = members
+        for member in known.values():
+            member.leaving = True
+            self._drop_idle(member)
+            self.leaving.append(member)
+            if self.left is not None:
+                self.left(member)
+
+    def standings(self) -> list[Standing]:
+        """How all members are."""
+        now = self.turn.now
+        found: list[Standing] = []
+        for member in [*self.members, *self.leaving]:
+            out_s = max(0.0, member.down_until - now)
+            state = (
+                "leaving" if member.leaving else "down" if member.down else "trial" if out_s and member.trial
+                else "out" if out_s else "up"
+            )  # fmt: skip
+            found.append(
+                Standing(member.name, state, out_s, member.outstanding, len(member.idle), member.strikes, member.weight,
+                         member.tier > 0)
+            )  # fmt: skip
+        return found
+
+    # ------------------------------------------------------------------ the line
 
     def wait(self, waiter: Waiter) -> None:
         """Stand in line; raises GatewayError 503 if the line is full."""
@@ -228,29 +308,29 @@ class Pool:
         member = connection.member
         connection.proven = True
         member.unproven.pop(connection, None)
-        member.down_until = 0.0
+        if member.down_until:
+            health.answers(member)
         member.proven += 1
         if member.proven > member.served:
             member.served = member.proven
 
-    def passed_over(self, member: Member) -> None:
-        """It takes no connection: others are asked first for a while."""
-        member.failures += 1
-        member.down_until = self.turn.now + PAUSE_S
+    def struck(self, member: Member) -> None:
+        """It takes no connection, or breaks off: others are asked first for a while."""
+        health.struck(member, self.turn.now, self.failures, self.pause_s)
 
     def release(self, connection: Connection[Any], *, keep: bool) -> None:
         """The request is over. The last thing to be called in an input: it may start the next request."""
         member = connection.member
         connection.busy = False
         connection.wants_data = True
-        keep = keep and connection.closing is OPEN and self.keepalive > 0 and not member.multiplexes
+        keep = keep and connection.closing is OPEN and self.keepalive > 0 and not (member.multiplexes or member.leaving)
         if keep and self.yields:
             if member.unproven and member.open > member.served:
                 keep = next(iter(member.unproven.values())) >= connection.since
             if keep and self.shared is not None:
                 if member.looked_at != self.turn.now:  # once for all that came at the same time
                     member.looked_at = self.turn.now
-                    member.scarce = self.shared.neighbours.scarce(member.name)
+                    member.scarce = self.shared.neighbours.scarce(member.source)
                 keep = not member.scarce
         if keep:
             member.idle.append(connection)
@@ -260,7 +340,7 @@ class Pool:
         if self.waiting:
             self.serve_waiting()
 
-    def gone(self, connection: Connection[Any], error: OSError | None) -> None:
+    def gone(self, connection: Connection[Any]) -> None:
         """Its stream is lost. The last thing to be called in an input, as `release`."""
         member = connection.member
         member.open -= 1
@@ -268,8 +348,6 @@ class Pool:
             member.proven -= 1
         else:
             member.unproven.pop(connection, None)
-            if error is not None:
-                self.passed_over(member)
         if not connection.busy and connection in member.idle:
             member.idle.remove(connection)
         if self.waiting:
@@ -281,20 +359,17 @@ class Pool:
             connection.member.idle.remove(connection)
         connection.close(Close.FLUSH)
 
-    def standings(self) -> list[Standing]:
-        """How all members are."""
-        now = self.turn.now
-        return [
-            Standing(
-                one.name, "out" if one.down_until > now else "up", one.open - len(one.idle), len(one.idle), one.failures
-            )
-            for one in self.members
-        ]  # fmt: skip
-
     def tick(self, now: float) -> None:
         """Called at every sweep: too many idle connections are closed, and others make way for one that waits."""
         if self.down is not None:
             self._give_up(self.down, now)
+        if self.roster is not None and self.roster.changed():
+            self._call_roll(self.roster.read())
+            self.serve_waiting()
+        if self.leaving:
+            self.leaving = [member for member in self.leaving if member.open]
+        if self.waiting and not self.alone:  # the pause of one may be over
+            self.serve_waiting()
         kept = max(self.keepalive, self.ahead)
         for member in self.members:
             for _ in range(min(member.least_idle, len(member.idle)) - kept):  # not needed for a whole sweep
@@ -308,8 +383,8 @@ class Pool:
             if starves:
                 member.served = member.proven
             if starves and shared is not None:
-                shared.neighbours.starves(member.name)
-            if member.idle and (starves or (shared is not None and shared.neighbours.scarce(member.name))):
+                shared.neighbours.starves(member.source)
+            if member.idle and (starves or (shared is not None and shared.neighbours.scarce(member.source))):
                 self._drop_idle(member)
 
     def _give_up(self, down: Down, now: float) -> None:
@@ -323,13 +398,15 @@ class Pool:
 
     def limit_to(self, member: Member, limit: int) -> None:
         """The worker has told how many connections it serves."""
-        member.limit = float(max(1, limit))
+        member.limit = min(self.limit, float(max(1, limit)))
         while member.idle and member.open > member.limit:
             member.idle.pop().close(Close.FLUSH)
 
     def serve_waiting(self) -> None:
         """Somebody has less to do: the next ones in line may be served."""
-        while self.waiting and any(m.idle or m.open < m.limit for m in self._able()):
+        for _ in range(len(self.waiting)):  # each once: one that has to avoid somebody may have to go on waiting
+            if not self.waiting or not any(m.idle or m.open < m.limit for m in self._able(())):
+                return
             waiter = self.waiting.popleft()
             waiter.queued_in = None
             self.ready(waiter)
@@ -347,7 +424,7 @@ class Pool:
     def share(self, member: Member, limit: float) -> None:
         """Requests share a connection there from now on, at most so many at the same time."""
         member.multiplexes = True
-        member.limit = limit
+        member.limit = min(self.limit, limit)
         self._drop_idle(member)
 
     @staticmethod

@@ -100,7 +100,7 @@ def test_each_application_server_gets_its_socket_and_its_application(name: str) 
 
 
 def test_all_parts_run_unless_some_are_named() -> None:
-    assert command.arguments([]).parts == ["peers", "models", "idle", "apps"]
+    assert command.arguments([]).parts == ["peers", "models", "idle", "apps", "faults"]
     assert command.arguments(["idle", "models", "--only", "http"]).parts == ["idle", "models"]
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway import config_keys as keys
+from gateway import config_values as values
 from gateway.cli.init import reference, starter
 from gateway.config import Config, ConfigError, Kind, directory_config, parse_config, parse_listen
 from gateway.ends import Address
@@ -47,14 +48,14 @@ def test_read_is_as_response_if_not_set() -> None:
     ("value", "octets"), [(1, 1), ("8KiB", 8192), ("1 MB", 10**6), ("1.5KiB", 1536), ("2gib", 2 << 30), ("5B", 5)]
 )
 def test_sizes(value: object, octets: int) -> None:
-    assert keys.size(value) == octets
+    assert values.size(value) == octets
 
 
 @pytest.mark.parametrize(
     ("value", "seconds"), [(1, 1.0), ("500ms", 0.5), ("5m", 300.0), ("2h", 7200.0), ("0", 0.0), (0.5, 0.5)]
 )
 def test_durations(value: object, seconds: float) -> None:
-    assert keys.duration(value) == seconds
+    assert values.duration(value) == seconds
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_durations(value: object, seconds: float) -> None:
      (":3", Address("", 3)), ("fd:4", 4), ("name.example:5", Address("name.example", 5)), ("h:0", Address("h", 0))],
 )  # fmt: skip
 def test_where_to_listen(value: str, expected: object) -> None:
-    assert keys.listen(value) == expected
+    assert values.listen(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -73,12 +74,12 @@ def test_where_to_listen(value: str, expected: object) -> None:
 )  # fmt: skip
 def test_no_addresses(value: object) -> None:
     with pytest.raises(ValueError, match=r"127\.0\.0\.1:9000|107 octets"):
-        keys.address(value)
+        values.address(value)
 
 
 @pytest.mark.parametrize("name", ["localhost", "a_b.example", "x" * 63 + ".example", "example.org."])
 def test_names_that_the_resolver_takes(name: str) -> None:
-    assert keys.address(f"{name}:80") == Address(name, 80)
+    assert values.address(f"{name}:80") == Address(name, 80)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +107,10 @@ def test_paths(path: str, kind: Kind, value: bytes) -> None:
         (ROUTE + 'script = "x"\n', 5, "means nothing for interface 'http'"),
         (ROUTE + "websocket = 1\n", 5, "true or false"),
         (ROUTE + ROUTE + 'timeouts = { conect = "1s" }\n', 9, "routes[2].timeouts.conect = '1s': no such key"),
-        (ROUTE + 'health = { path = "/" }\n', 5, "not available in this version"),
-        (ROUTE + 'balance = "hash"\n', 5, "least-outstanding | round-robin"),
+        (ROUTE + 'health = { path = "x" }\n', 5, 'a path: "/healthz"'),
+        (ROUTE + 'health = { rise = 2 }\n', 5, "means nothing where workers are not asked"),
+        (ROUTE + 'balance = "random"\n', 5, "least-outstanding | round-robin | hash"),
+        (ROUTE + 'hash = "client"\n', 5, "means nothing without balance"),
         ('[[routes]]\npath = "/"\ninterface = "fcgi"\n', 3, "did you mean 'fastcgi'"),
         ('[[routes]]\npath = "/"\ninterface = "FastCGI"\n', 3, "did you mean 'fastcgi'"),
         (ROUTE + '[apps.x]\ncommand = ["sh"]\ninterface = "FCGI"\n', 7, "did you mean 'fastcgi'"),
@@ -173,7 +176,7 @@ def test_what_is_allowed_is_allowed() -> None:
     for text, absent in (
         ("[server]\nx = 1\n" + ROUTE, ("threads",)),  # of another model than the default
         ('[server]\nconcurrency = "fork"\n[server.children]\nx = 1\n' + ROUTE, ("min_spare", "max_spare", "requests")),
-        (ROUTE + "x = 1\n", ("health", "multiplex", "root", "script")),
+        (ROUTE + "x = 1\n", ("multiplex", "root", "script")),
         (ROUTE + '[apps.x]\ncommand = ["sh"]\nx = 1\n', ("wsgi", "asgi", "concurrency", "threads", "python")),
         (ROUTE + '[apps.x]\nwsgi = "a"\nx = 1\n', ("command", "asgi", "interface")),
     ):

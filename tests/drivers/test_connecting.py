@@ -147,3 +147,32 @@ def test_of_several_addresses_none_answers(kit: Kit, monkeypatch: pytest.MonkeyP
     end.told_of("lost")
     assert end.told == ["lost"]
     assert isinstance(end.error, OSError)
+
+
+def test_datagrams_keep_their_bounds(kit: Kit) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        peer.settimeout(10)
+        end = Recorder(kit)
+        end.send(b"question")
+        kit.order(Open(Address(*peer.getsockname()), end, datagram=True))
+        octets, name = kit.result(kit.aside(lambda: peer.recvfrom(100)))
+        assert octets == b"question"
+        peer.sendto(b"answer", name)
+        end.has(b"answer")
+        assert end.told == ["connected", "received"]
+        end.close(Close.ABORT)
+        kit.driver.settle()
+        end.told_of("lost")
+        assert end.error is None
+
+
+def test_datagrams_that_nobody_takes(kit: Kit) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = Address(*unused.getsockname())
+    end = Recorder(kit)
+    end.send(b"question")
+    kit.order(Open(address, end, datagram=True))
+    end.told_of("lost")
+    assert end.error is not None and end.error.errno == errno.ECONNREFUSED

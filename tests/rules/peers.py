@@ -239,6 +239,7 @@ class Wire(ends.Wire):
                 self.pending += piece
         before = len(self.pending)
         self.push()
+        end.writes += len(self.pending) < before
         if self.pending:
             if not end.held or len(self.pending) < before:
                 self.enter(end.unsent, len(self.pending))

@@ -7,6 +7,7 @@ import ipaddress
 import pytest
 
 from gateway.ends import Address
+from gateway.upstreams.terms import Terms
 from tests.rules.conftest import Talks
 from tests.rules.playbook import CLOSED, EOF, LINGER, LOST, Sign, Talk, route
 
@@ -448,7 +449,7 @@ def test_a_server_that_refuses_is_passed_over(talk: Talks) -> None:
 
 
 def test_round_robin_takes_them_in_turn(talk: Talks) -> None:
-    one = talk(route("http", balance="round-robin", addresses=(Address(path="/a"), Address(path="/b"))))
+    one = talk(route("http", terms=Terms(balance="round-robin"), addresses=(Address(path="/a"), Address(path="/b"))))
     for _ in range(4):
         one.connect().get()
     assert sorted(peer.end.upstream for peer in one.workers) == ["unix:/a", "unix:/a", "unix:/b", "unix:/b"]  # type: ignore[union-attr]

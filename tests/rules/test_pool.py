@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway.ends import OPEN, Address, Close, Open, Turn
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Retry
 from gateway.upstreams.connection import Connection
-from gateway.upstreams.pool import PAUSE_S, YIELD_S, Pool
+from gateway.upstreams.health import MOST_PAUSE_S
+from gateway.upstreams.pool import YIELD_S, Member, Pool
+from gateway.upstreams.terms import Entry, Terms
 
 
 class Waiter:
@@ -22,6 +24,7 @@ class Waiter:
     queued_in: deque[Any] | None = None
     call: Any = None
     stale = False
+    avoid: tuple[Any, ...] = ()
 
     def __init__(self) -> None:
         self.errors: list[GatewayError] = []
@@ -170,7 +173,7 @@ def test_who_comes_when_all_are_busy_waits_in_order() -> None:
 
 
 def test_a_full_line_is_503() -> None:
-    rig = Rig(limit=1, queue=1)
+    rig = Rig(limit=1, terms=Terms(queue=1))
     rig.taken()
     rig.start(Waiter())
     with pytest.raises(GatewayError) as caught:
@@ -183,7 +186,7 @@ def test_an_address_that_refused_is_passed_over_for_a_while() -> None:
     refused = rig.taken()
     rig.lose(refused, OSError(111, "refused"))
     assert all(rig.taken().member is not refused.member for _ in range(4))
-    rig.turn.now += PAUSE_S + 1
+    rig.turn.now += MOST_PAUSE_S
     assert refused.member in {rig.taken().member for _ in range(10)}
 
 
@@ -370,3 +373,226 @@ class PoolMachine(RuleBasedStateMachine):
 
 PoolMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestPoolMachine = PoolMachine.TestCase
+
+
+# ---------------------------------------------------------------------- who is chosen
+
+
+class Told:
+    """A roster that a test writes."""
+
+    def __init__(self, *entries: Entry) -> None:
+        self.entries = list(entries)
+        self.new = True
+
+    def tell(self, *entries: Entry) -> None:
+        self.entries = list(entries)
+        self.new = True
+
+    def changed(self) -> bool:
+        return self.new
+
+    def read(self) -> list[Entry]:
+        self.new = False
+        return self.entries
+
+
+def entry(path: str, **options: Any) -> Entry:
+    return Entry("", 0, path, f"unix:{path}", "localhost", **options)
+
+
+def refused(rig: Rig, member: Member) -> None:
+    """A connection there is refused."""
+    connection = rig.pool.take_from(member)
+    assert connection is not None
+    rig.lose(connection, OSError(111, "refused"))
+
+
+def chosen(rig: Rig, count: int = 12, **options: Any) -> set[str]:
+    return {rig.pool.choose(**options).name for _ in range(count)}
+
+
+def test_backups_are_for_when_no_other_is_able() -> None:
+    rig = Rig(addresses=3, terms=Terms(backups=(False, True, False)))
+    a, backup, c = rig.pool.members
+    assert chosen(rig) == {a.name, c.name}
+    refused(rig, a)
+    assert chosen(rig) == {c.name}
+    refused(rig, c)
+    assert chosen(rig) == {backup.name}
+
+
+def test_one_request_finds_out_whether_it_is_well_again() -> None:
+    rig = Rig(addresses=2)
+    lost = rig.pool.members[0]
+    refused(rig, lost)
+    rig.turn.now = lost.down_until
+    first = [rig.taken() for _ in range(10)]
+    trials = [connection for connection in first if connection.member is lost]
+    assert len(trials) == 1
+    rig.works(trials[0])
+    rig.done(trials[0])
+    assert lost.name in chosen(rig)
+    assert lost.strikes == 0
+
+
+def test_a_trial_that_fails_makes_the_pause_longer() -> None:
+    rig = Rig(addresses=2)
+    lost = rig.pool.members[0]
+    refused(rig, lost)
+    rig.turn.now = lost.down_until
+    while (connection := rig.taken()).member is not lost:
+        pass
+    rig.lose(connection, OSError(111, "refused"))
+    assert lost.down_until - rig.turn.now >= 1.6
+
+
+def test_a_trial_of_which_nothing_is_heard_makes_room_for_another() -> None:
+    rig = Rig(addresses=2)
+    lost = rig.pool.members[0]
+    refused(rig, lost)
+    for _ in range(3):
+        rig.turn.now = lost.down_until
+        assert [rig.taken().member for _ in range(10)].count(lost) == 1
+
+
+def test_a_request_avoids_where_it_has_failed() -> None:
+    rig = Rig(addresses=3)
+    a, b, c = rig.pool.members
+    assert chosen(rig, avoid=(a,)) == {b.name, c.name}
+    assert chosen(rig, avoid=(a, b)) == {c.name}
+    assert chosen(rig, avoid=(a, b, c)) == {a.name, b.name, c.name}
+
+
+def test_a_failed_connection_is_noted_at_the_request() -> None:
+    rig = Rig(addresses=2)
+    connection = rig.taken()
+    waiter = next(iter(rig.running))
+    rig.lose(connection, OSError(111, "refused"))
+    assert waiter.avoid == (connection.member,)
+    assert waiter.errors[0].retry is Retry.SAFE
+
+
+def test_nothing_taken_is_nothing_sent() -> None:
+    """A kept connection that the worker has closed: the kernel takes not one octet."""
+    rig = Rig()
+    kept = rig.works(rig.taken())
+    kept.writes += 1
+    rig.done(kept)
+    waiter = Waiter()
+    assert rig.start(waiter) is kept
+    rig.lose(kept, BrokenPipeError(32, "broken pipe"))
+    assert waiter.errors[0].retry is Retry.SAFE
+    assert waiter.stale and not waiter.avoid
+    assert kept.member.strikes == 0
+
+
+def test_something_taken_may_have_been_processed() -> None:
+    rig = Rig()
+    kept = rig.works(rig.taken())
+    kept.writes += 1
+    rig.done(kept)
+    waiter = Waiter()
+    rig.start(waiter)
+    kept.writes += 1
+    rig.lose(kept, ConnectionResetError(104, "reset"))
+    assert waiter.errors[0].retry is Retry.IF_IDEMPOTENT
+
+
+def test_the_same_key_goes_to_the_same_member() -> None:
+    rig = Rig(addresses=4, terms=Terms(balance="hash", hash="client"))
+    assert len(chosen(rig, key=b"192.0.2.1")) == 1
+    assert len({name for n in range(40) for name in chosen(rig, 1, key=b"%d" % n)}) == 4
+
+
+def test_a_limit_is_kept_whatever_the_worker_tells() -> None:
+    rig = Rig(terms=Terms(limit=2.0))
+    rig.pool.limit_to(rig.pool.members[0], 9)
+    assert [rig.start(Waiter()) is not None for _ in range(3)] == [True, True, False]
+
+
+def test_who_has_to_avoid_the_one_with_room_goes_on_waiting() -> None:
+    rig = Rig(addresses=2, terms=Terms(limit=1.0))
+    first, second = rig.works(rig.taken()), rig.works(rig.taken())
+    waiter = Waiter()
+    rig.start(waiter, avoid=(second.member,))
+    rig.start = lambda waiter, **options: Rig.start(rig, waiter, avoid=waiter.avoid)  # type: ignore[method-assign]
+    waiter.avoid = (second.member,)
+    rig.done(second)
+    assert waiter not in rig.running
+    rig.done(first)
+    assert rig.running[waiter].member is first.member
+
+
+# ---------------------------------------------------------------------- who the members are
+
+
+def test_members_come_and_go_by_the_roster() -> None:
+    told = Told(entry("/0"), entry("/1"))
+    left: list[str] = []
+    rig = Rig(addresses=1, keepalive=5, roster=told, left=lambda member: left.append(member.name))
+    rig.pool.choose()
+    gone = rig.pool.members[0]
+    idle, busy = (rig.pool.take_from(gone) for _ in range(2))
+    assert idle is not None and busy is not None
+    rig.done(rig.works(idle))
+    told.tell(entry("/1"), entry("/2"))
+    assert chosen(rig) == {"unix:/1", "unix:/2"}
+    assert left == ["unix:/0"]
+    rig.settle()
+    assert gone.open == 1
+    assert {one.address: one.state for one in rig.pool.standings()} == {
+        "unix:/1": "up", "unix:/2": "up", "unix:/0": "leaving",
+    }  # fmt: skip
+    rig.done(rig.works(busy))  # what it had is finished, and nothing is kept
+    rig.pool.tick(rig.turn.now)
+    assert (gone.open, rig.pool.leaving) == (0, [])
+
+
+def test_one_that_comes_back_is_the_same() -> None:
+    told = Told(entry("/0"), entry("/1"))
+    rig = Rig(roster=told)
+    rig.pool.choose()
+    known = {member.name: member for member in rig.pool.members}
+    told.tell(entry("/1", weight=4.0, tier=1), entry("/0"))
+    rig.pool.choose()
+    assert {member.name: member for member in rig.pool.members} == known
+    assert (known["unix:/1"].weight, known["unix:/1"].tier) == (4.0, 1)
+
+
+def test_one_that_is_down_is_passed_over_and_comes_back_well() -> None:
+    told = Told(entry("/0", up=False), entry("/1"))
+    rig = Rig(roster=told)
+    assert chosen(rig) == {"unix:/1"}
+    refused(rig, rig.pool.members[0])
+    told.tell(entry("/0", since=100.0), entry("/1"))
+    assert chosen(rig) == {"unix:/0", "unix:/1"}
+    told.tell(entry("/0", up=False), entry("/1", up=False))
+    assert chosen(rig) == {"unix:/0", "unix:/1"}  # all are: all are tried
+
+
+def test_nobody_is_known_yet() -> None:
+    rig = Rig(addresses=0, roster=Told())
+    with pytest.raises(GatewayError) as caught:
+        rig.pool.choose()
+    assert (caught.value.status, caught.value.cause) == (503, "no-address")
+
+
+def test_who_waits_gets_one_that_has_come() -> None:
+    told = Told(entry("/0"))
+    rig = Rig(roster=told, terms=Terms(limit=1.0))
+    rig.taken()
+    waiter = Waiter()
+    rig.start(waiter)
+    told.tell(entry("/0"), entry("/1"))
+    rig.pool.tick(rig.turn.now)
+    assert rig.running[waiter].member.name == "unix:/1"
+
+
+def test_how_members_stand() -> None:
+    rig = Rig(addresses=2, terms=Terms(weights=(1.0, 3.0), backups=(False, True)))
+    refused(rig, rig.pool.members[0])
+    out, up = rig.pool.standings()
+    assert (out.state, out.failures, out.outstanding) == ("out", 1, 0)
+    assert 0 < out.out_s < 2
+    assert (up.state, up.weight, up.backup) == ("up", 3.0, True)

@@ -1,0 +1,58 @@
+"""What the parent tells of workers, as several processes read it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+from gateway.processes.rosters import Rosters
+from gateway.upstreams.terms import Entry
+
+
+def entries(count: int, weight: float = 1.0) -> list[Entry]:
+    return [Entry("10.0.0.7", port, "", "app.test:80", "app.test:80", weight) for port in range(count)]
+
+
+def test_what_was_told_is_read_once() -> None:
+    rosters = Rosters(2)
+    writer, reader, other = rosters.roster(1), rosters.roster(1), rosters.roster(0)
+    assert not reader.changed()
+    assert reader.read() == []
+    writer.write(entries(3))
+    assert reader.changed()
+    assert reader.read() == entries(3)
+    assert not reader.changed()
+    assert not other.changed()
+    writer.write([])
+    assert reader.changed()
+    assert reader.read() == []
+
+
+def test_more_than_there_is_room_for() -> None:
+    roster = Rosters(1).roster(0)
+    told = roster.write(entries(2000))
+    assert 250 < told < 2000
+    assert roster.read() == entries(2000)[:told]
+
+
+def test_what_is_half_written_is_not_read() -> None:
+    """Another process writes without end; each reading is one of its lists, never a mixture."""
+    rosters = Rosters(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # who runs the tests may have threads
+        pid = os.fork()
+    if not pid:
+        writer = rosters.roster(0)
+        for number in range(1, 3000):
+            writer.write(entries(number % 50, float(number)))
+        os._exit(0)
+    reader = rosters.roster(0)
+    seen = 0
+    while os.waitpid(pid, os.WNOHANG) == (0, 0):
+        if reader.changed():
+            found = reader.read()
+            assert len({entry.weight for entry in found}) <= 1
+            seen += 1
+    reader.read()
+    assert reader.read() == entries(2999 % 50, 2999.0)
+    assert seen > 10
