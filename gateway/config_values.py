@@ -109,12 +109,13 @@ def name_server(value: Any) -> Address:
     try:
         return Address(str(ipaddress.ip_address(host.strip("[]"))), 53)
     except ValueError:
+        pass
+    try:
         found = address(value)
-        try:
-            ipaddress.ip_address(found.host)
-        except ValueError:
-            raise ValueError('an address in figures, with or without a port: "127.0.0.1:5353", "10.0.0.2"') from None
-        return found
+        ipaddress.ip_address(found.host)
+    except ValueError:
+        raise ValueError('an address in figures, with or without a port: "127.0.0.1:5353", "10.0.0.2"') from None
+    return found
 
 
 def hashed(value: Any) -> str:

@@ -16,6 +16,7 @@ from gateway import config_values as values
 from gateway.cli.init import reference, starter
 from gateway.config import Config, ConfigError, Kind, directory_config, parse_config, parse_listen
 from gateway.ends import Address
+from gateway.upstreams.terms import Check, Terms
 
 ROUTE = '[[routes]]\npath = "/"\ninterface = "http"\naddress = "127.0.0.1:9000"\n'
 
@@ -37,6 +38,37 @@ def test_defaults() -> None:
     route = config.routes[0]
     assert (route.response_s, route.read_s, route.total_s) == (60.0, 60.0, 0.0)
     assert (route.keepalive, route.request_buffering, route.content_limit) == (32, True, 1 << 30)
+
+
+def test_how_workers_are_chosen() -> None:
+    text = ROUTE.replace(
+        '"127.0.0.1:9000"', '[{ to = "a.test:80", weight = 3 }, { to = "unix:/b", backup = true }, "srv:_http._tcp.c.test"]'
+    )
+    route = parse(
+        text + 'balance = "hash"\nhash = "cookie:sid"\nlimit = 4\nqueue = 9\nslow_start = "10s"\n'
+        'timeouts = { queue = "3s" }\nhealth = { path = "/healthz", status = "200", failures = 2 }\n'
+    ).routes[0]
+    assert route.addresses == (Address("a.test", 80), Address(path="/b"), Address("_http._tcp.c.test", service=True))
+    assert str(route.addresses[2]) == "srv:_http._tcp.c.test"
+    assert route.queue_s == 3.0
+    assert route.watched
+    assert route.terms == Terms(
+        balance="hash", hash="cookie:sid", weights=(3, 1, 1), backups=(False, True, False), limit=4, queue=9,
+        slow_start_s=10, failures=2, check=Check(path=b"/healthz", highest=200),
+    )  # fmt: skip
+
+
+def test_nothing_is_watched_that_does_not_ask_for_it() -> None:
+    plain = parse(ROUTE).routes[0]
+    assert not plain.watched
+    assert (plain.terms.queue, plain.queue, plain.queue_s) == (1024, 128, None)
+    assert parse(ROUTE + 'health = { every = "5s" }\n').routes[0].watched
+    assert parse(ROUTE.replace("127.0.0.1", "localhost")).routes[0].watched
+
+
+def test_name_servers() -> None:
+    server = parse('[server]\nresolver = ["10.0.0.2", "[::1]:5353", "::1"]\n' + ROUTE).server
+    assert server.resolver == (Address("10.0.0.2", 53), Address("::1", 5353), Address("::1", 53))
 
 
 def test_read_is_as_response_if_not_set() -> None:
@@ -111,6 +143,15 @@ def test_paths(path: str, kind: Kind, value: bytes) -> None:
         (ROUTE + 'health = { rise = 2 }\n', 5, "means nothing where workers are not asked"),
         (ROUTE + 'balance = "random"\n', 5, "least-outstanding | round-robin | hash"),
         (ROUTE + 'hash = "client"\n', 5, "means nothing without balance"),
+        (ROUTE + 'balance = "hash"\nhash = "field:"\n', 6, "cookie:NAME"),
+        (ROUTE + 'health = { every = "0", path = "/" }\n', 5, "`path` is asked for again and again"),
+        (ROUTE + 'health = { every = "5s", status = "399-200" }\n', 5, '"200-399"'),
+        (ROUTE.replace('"127.0.0.1:9000"', '{ to = "a:1", weigth = 2 }'), 4, "not 'weigth'"),
+        (ROUTE.replace('"127.0.0.1:9000"', '{ to = "a:1", weight = 0 }'), 4, "a weight from 1 to 1000"),
+        (ROUTE.replace('"127.0.0.1:9000"', '{ to = "a:1", backup = true }'), 4, "all are backups"),
+        (ROUTE.replace('"127.0.0.1:9000"', '"srv:a b"'), 4, "the name of an SRV record"),
+        ('[server]\nresolver = "dns.test"\n' + ROUTE, 2, "in figures"),
+        ('[server]\nresolver = "dns.test:53"\n' + ROUTE, 2, "in figures"),
         ('[[routes]]\npath = "/"\ninterface = "fcgi"\n', 3, "did you mean 'fastcgi'"),
         ('[[routes]]\npath = "/"\ninterface = "FastCGI"\n', 3, "did you mean 'fastcgi'"),
         (ROUTE + '[apps.x]\ncommand = ["sh"]\ninterface = "FCGI"\n', 7, "did you mean 'fastcgi'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import requests
 
 from protocols import fastcgi
 from protocols.fastcgi_records import ProtocolStatus
-from tests.conftest import full_backlog
+from tests.conftest import eventually, full_backlog
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -212,3 +213,93 @@ def test_an_unknown_role(gateway: Any, scripted: Any) -> None:
     one = front(gateway, worker, interface="fastcgi", extra="keepalive = 0")
     assert requests.get(one.url, timeout=20).status_code == 500
     assert len(worker.heads) == 1
+
+
+class ClosesKept:
+    """Answers, and closes its kept connection when it is told to."""
+
+    def __init__(self) -> None:
+        self.close = threading.Event()
+        self.closed = threading.Event()
+
+    def __call__(self, worker: Scripted, sock: socket.socket) -> None:
+        worker.head(sock)
+        sock.sendall(OK)
+        assert self.close.wait(20)
+        sock.close()
+        self.closed.set()
+
+
+def test_a_post_is_not_lost_to_a_connection_that_the_worker_has_closed(gateway: Any, scripted: Any) -> None:
+    """Its end and the next request are there at the same moment: not one octet of it is taken, or it is not even tried."""
+    closes = ClosesKept()
+    worker = scripted(closes, answer)
+    one = front(gateway, worker)
+    session = requests.Session()
+    assert session.post(one.url, data="x", timeout=20).text == "ok"
+    one.process.send_signal(signal.SIGSTOP)
+    eventually(lambda: (Path("/proc") / str(one.pid) / "stat").read_text().rpartition(")")[2].split()[0] == "T")
+    answers: list[str] = []
+    asking = threading.Thread(target=lambda: answers.append(session.post(one.url, data="x", timeout=20).text))
+    asking.start()
+    closes.close.set()
+    assert closes.closed.wait(20)
+    one.process.send_signal(signal.SIGCONT)
+    asking.join(20)
+    assert answers == ["ok"]
+    assert len(worker.heads) == 2
+
+
+def test_a_worker_that_breaks_off_is_left_for_another(gateway: Any, scripted: Any) -> None:
+    """What it held is sent elsewhere, and for a while nothing more is sent there."""
+    broken, well = scripted(*[close_unanswered] * 9), scripted(*[answer] * 9)
+    one = front(gateway, broken, well)
+    assert [requests.get(one.url, timeout=20).text for _ in range(6)] == ["ok"] * 6
+    assert len(broken.heads) <= 2  # at the beginning, and where a second has passed
+    assert len(well.heads) == 6
+
+
+def test_backups_and_weights_on_real_sockets(gateway: Any, scripted: Any) -> None:
+    backup, a, b = (scripted(*[answer] * 20) for _ in range(3))
+    one = gateway(
+        '[[routes]]\npath = "/"\ninterface = "http"\nkeepalive = 0\nbalance = "round-robin"\naddress = [\n'
+        f'{{ to = "unix:{backup.path}", backup = true }}, {{ to = "unix:{a.path}", weight = 3 }}, "unix:{b.path}" ]\n'
+    )
+    assert {requests.get(one.url, timeout=20).text for _ in range(8)} == {"ok"}
+    assert [len(worker.heads) for worker in (backup, a, b)] == [0, 6, 2]
+
+
+def test_a_line_with_an_end(gateway: Any, scripted: Any) -> None:
+    """One request at a time; one may wait; the next one is told to come again."""
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(worker: Scripted, sock: socket.socket) -> None:
+        while worker.head(sock):
+            begun.set()
+            assert go.wait(20)
+            sock.sendall(OK)
+
+    one = front(gateway, scripted(slow), extra="limit = 1\nqueue = 1")
+    answers: list[str] = []
+    first, second = (
+        threading.Thread(target=lambda: answers.append(requests.get(one.url, timeout=20).text)) for _ in range(2)
+    )
+    first.start()
+    assert begun.wait(20)
+    second.start()
+    statuses: list[int] = []
+
+    def refused() -> bool:
+        """Until the second one stands in the line, we would."""
+        with contextlib.suppress(requests.Timeout):
+            response = requests.get(one.url, timeout=0.2)
+            statuses.append(response.status_code)
+            return response.headers.get("Retry-After") == "5"
+        return False
+
+    eventually(refused, "a refusal", 20)
+    go.set()
+    for thread in (first, second):
+        thread.join(20)
+    assert answers == ["ok", "ok"]
+    assert set(statuses) == {503}

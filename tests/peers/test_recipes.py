@@ -19,6 +19,8 @@ import requests
 
 import sample_apps
 from tests.conftest import eventually, needs
+from tests.faults.machines import PORT, Network
+from tests.name_server import NameServer, Zone
 from tests.peers.web_servers import HOST, Apache, Lighttpd, Mount, Nginx, WebServer, Worker
 from tests.permissions import NOBODY, public_directory
 
@@ -88,6 +90,63 @@ def test_php_front_controller(gateway: Any, srv: Path) -> None:
             assert get(one, "/robots.txt").text == "all"
         finally:
             fpm.terminate()
+
+
+def test_php_on_three_machines(gateway: Any, srv: Path) -> None:
+    """One is gone, then both: the backup has them all."""
+    program = needs(Path(max(glob("/usr/sbin/php-fpm*") or ["php-fpm"])).name)
+    (srv / "site").mkdir()
+    (srv / "site" / "who.php").write_text("<?php echo $_SERVER['MACHINE'] ?? getenv('MACHINE');")
+    as_root = os.geteuid() == 0
+    machines: list[subprocess.Popen[bytes]] = []
+    replaced: dict[str, object] = {"/srv/site": srv / "site", "every = \"5s\"": 'every = "250ms", timeout = "5s"'}
+    try:
+        for number in (7, 8, 9):
+            with socket.create_server(("127.0.0.1", 0)) as unused:
+                port = unused.getsockname()[1]
+            (srv / f"{number}.conf").write_text(
+                f"[global]\nerror_log={srv}/{number}.log\ndaemonize=no\n[www]\nlisten=127.0.0.1:{port}\npm=static\n"
+                f"pm.max_children=2\nping.path=/ping\nenv[MACHINE]={number}\n" + "user=root\ngroup=root\n" * as_root
+            )
+            command = [program, *["-R"] * as_root, "-y", str(srv / f"{number}.conf")]
+            machines.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+            replaced[f"10.0.0.{number}:9000"] = f"127.0.0.1:{port}"
+            eventually(lambda port=port: _listens(port), "the start of php-fpm")
+        one = gateway(recipe("PHP on three machines", **replaced))
+        assert {get(one, "/who.php").text for _ in range(8)} == {"7", "8"}
+        machines[0].terminate()
+        one.wait_for_log(f"{replaced['10.0.0.7:9000']} of route *.php is down")
+        assert {get(one, "/who.php").text for _ in range(8)} == {"8"}
+        machines[1].terminate()
+        machines[1].wait()
+        assert {get(one, "/who.php").text for _ in range(8)} == {"9"}
+    finally:
+        for machine in machines:
+            machine.terminate()
+            machine.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_workers_behind_kubernetes_or_consul(gateway: Any) -> None:
+    zone = Zone()
+    names = NameServer(zone)
+    with Network(namespaces=False) as network:
+        try:
+            pod, service = network.machine(), network.machine()
+            zone.records["shop.default.svc.cluster.local.", "A"] = [pod.host]
+            zone.records["api.service.consul.", "SRV"] = [f"1 1 {PORT} node.consul."]
+            zone.records["node.consul.", "A"] = [service.host]
+            text = recipe("Workers behind Kubernetes or Consul", **{"127.0.0.1:8600": names.address, ":8080": f":{PORT}"})
+            server = f'resolver = "{names.address}"'
+            one = gateway(text.replace(f"[server]\n{server}\n", ""), server=server)
+            assert get(one, "/shop/a").text == f"{pod.name} /shop/a"
+            assert get(one, "/api/b").text == f"{service.name} /api/b"
+        finally:
+            names.close()
 
 
 def test_git(gateway: Any, srv: Path) -> None:
