@@ -6,6 +6,7 @@ with the line. Must never know: what a key is for. Next: `config_keys.py`, those
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 from collections.abc import Sequence
@@ -72,6 +73,12 @@ class Tables:
                 near = error.nearest if isinstance(error, keys.NotOneOf) else None
                 self.wrong("is not allowed", f"{where}.{key.name}", value, str(error), near)
         return found
+
+    def group(self, name: str, key: str) -> None:
+        try:
+            grp.getgrnam(name)
+        except KeyError:
+            self.wrong("there is no such group on this machine", key, name)
 
     def user(self, name: str, key: str) -> None:
         try:

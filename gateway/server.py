@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from gateway.apps import Apps, as_user, environment_of, hosting_command, name_of
+from gateway.app_launch import hosting_command, launch_of
+from gateway.apps import Apps, Running, name_of
 from gateway.concurrency import places, slots
 from gateway.config import App, Config, Route
 from gateway.drivers.driver import Driver
@@ -31,6 +32,7 @@ from gateway.interfaces.static import StaticInterface
 from gateway.observe.access_log import AccessLog
 from gateway.observe.error_log import ErrorLog
 from gateway.processes.explain import explain
+from gateway.processes.places import Clerk
 from gateway.processes.reap import Reaper
 from gateway.processes.scoreboard import Scoreboard
 from gateway.routing import Programs, Router
@@ -57,7 +59,6 @@ class Server(House):
         self.config = config
         self.programs = Programs(config.routes)
         self.apps: Apps
-        self.names_of_apps: list[str] = []
         self.access_log: AccessLog | None = None
         """Nobody writes to it: it was opened before privileges were dropped, and each engine has a copy."""
 
@@ -68,14 +69,13 @@ class Server(House):
         self.access_log = self._access_log()
         self._drop_privileges(config.server.user, self.access_log)
         used = [(config.apps[r.app], r.interface) for r in config.routes if r.app is not None and r.interface != "cgi"]
-        self.apps = Apps(self.turn, self.error_log, used)
-        self.names_of_apps = list(self.apps.supervisors)
+        self.apps = Apps(self.turn, self.error_log, used, places(self.hosting) * len(used))
         addresses = {str(address) for route in config.routes for address in self._served_at(route).addresses}
-        self.board = Scoreboard(places(self.hosting), sorted(addresses), self.names_of_apps, len(config.routes))
+        self.board = Scoreboard(places(self.hosting), sorted(addresses), len(config.routes))
 
     def begin(self, now: float) -> None:
-        self.apps.start(now)
-        self.driver.ticks.append(lambda now, wall: self.apps.tick(now, self.board))
+        self.apps.start(self.driver, now)
+        self.driver.ticks.append(lambda now, wall: self.apps.tick(now))
 
     def end(self, now: float, *, at_once: bool) -> bool:
         self.apps.stop(now, at_once=at_once)
@@ -99,9 +99,11 @@ class Server(House):
             driver.turn, server.limits, server.timeouts, tokeniser(server.http), Forwarding(server.trusted_proxies),
             self.access_log.copy() if self.access_log is not None else None, error_log,
         )  # fmt: skip
-        site.services = [Service(route, self._interface(site, route)) for route in map(self._served_at, self.config.routes)]
+        clerk = Clerk(self.apps.bell_name)
+        routes = map(self._served_at, self.config.routes)
+        site.services = [Service(route, self._interface(site, route, clerk)) for route in routes]
         site.router = Router([service.route for service in site.services])
-        engine = Engine(driver, reaper, site, Http1Front)
+        engine = Engine(driver, reaper, site, Http1Front, clerk if clerk.desks else None)
         engine.grace_s = self.grace_s
         return engine
 
@@ -118,48 +120,35 @@ class Server(House):
     # ------------------------------------------------------------------ services
 
     def _served_at(self, route: Route) -> Route:
-        """The route with the address of its application, where the gateway runs that."""
-        if route.app is None or route.interface == "cgi":
-            return route
-        name = name_of(self.config.apps[route.app], route.interface)
-        return msgspec.structs.replace(route, addresses=(self.apps.addresses[name],))
+        """The route with the addresses of its application, where the gateway runs that."""
+        running = self._running(route)
+        return route if running is None else msgspec.structs.replace(route, addresses=running.addresses)
 
-    def _interface(self, site: Site, route: Route) -> Interface:
+    def _running(self, route: Route) -> Running | None:
+        """The application of a route that workers answer."""
+        if route.app is None or route.interface == "cgi":
+            return None
+        return self.apps.running[name_of(self.config.apps[route.app], route.interface)]
+
+    def _interface(self, site: Site, route: Route, clerk: Clerk) -> Interface:
         app = self.config.apps[route.app] if route.app is not None else None
-        down = None if app is None else self._down(name_of(app, route.interface))
+        running = self._running(route)
+        down = desk = None
+        limit = float("inf")
+        if running is not None:
+            down, desk, limit = _down(running), clerk.desk(running.places), _limit(running.app, route.interface)
         match route.interface:
             case "static":
                 return StaticInterface(route, self.programs)
             case "cgi":
                 return CgiInterface(site, route, explain, None if app is None else _program(app))
             case "fastcgi":
-                workers = 0 if app is None else app.workers if app.kind == "command" else 1
-                spread = 0 if app is None else app.hosting.processes if app.kind != "command" else workers
-                return FastcgiInterface(site, route, workers, down, spread)
+                spread = 0 if app is None else 1 if app.kind == "command" else app.hosting.processes
+                return FastcgiInterface(site, route, 0 if app is None else 1, down, spread, desk, limit)
             case "scgi":
-                return ScgiInterface(site, route, down)
+                return ScgiInterface(site, route, down, desk, limit)
             case _:
-                limit = float("inf")
-                if app is not None and app.hosting.concurrency != "event":
-                    limit = float(slots(app.hosting))
-                return HttpInterface(site, route, down, limit)
-
-    def _down(self, name: str) -> Callable[[float], GatewayError | None] | None:
-        """What tells that no worker of an app will answer; None where the gateway runs none."""
-        if name not in self.names_of_apps:
-            return None
-        told = self.board.app(self.names_of_apps.index(name))
-
-        def down(now: float) -> GatewayError | None:
-            why = told.why(now)
-            if not why:
-                return None
-            return GatewayError(
-                503, "app-down", f"no worker of app {name!r} runs: {why}", "see what its workers told before they ended",
-                retry_after_s=told.retry_after_s(now),
-            )  # fmt: skip
-
-        return down
+                return HttpInterface(site, route, down, desk, limit)
 
     def _drop_privileges(self, user: str | None, access_log: AccessLog | None) -> None:
         if user is None:
@@ -181,9 +170,35 @@ class Server(House):
         os.setuid(entry.pw_uid)
 
 
+def _down(running: Running) -> Callable[[float], GatewayError | None]:
+    """What tells that no worker of an app will answer."""
+
+    def down(now: float) -> GatewayError | None:
+        why = running.told.why(now)
+        if not why:
+            return None
+        return GatewayError(
+            503, "app-down", f"no worker of app {running.name!r} runs: {why}",
+            "see what its workers told before they ended", retry_after_s=running.told.retry_after_s(now),
+        )  # fmt: skip
+
+    return down
+
+
+def _limit(app: App, interface: str) -> float:
+    """Requests that one process of an app takes at the same time, as far as that is known before it is asked."""
+    if app.kind == "command":
+        if app.at_once is None and interface == "scgi" and app.staff.max == 1:  # nobody can ask it, and no other is free
+            return float("inf")
+        return float(app.at_once or 1)
+    if interface == "http" and app.hosting.concurrency != "event":
+        return float(slots(app.hosting))
+    return float("inf")
+
+
 def _program(app: App) -> Launch:
     """A process for each request of a hosted application."""
-    return Launch(*as_user(app, hosting_command(app, "cgi")), environment_of(app), app.directory)
+    return launch_of(app, hosting_command(app, "cgi"))
 
 
 def _fill_standard_descriptors() -> None:

@@ -73,12 +73,14 @@ def starter() -> str:
         "# [routes.timeouts]                 # of the route above", *_explained(keys.ROUTE_TIMEOUTS, known=True),
         "# [routes.limits]", *_explained(keys.ROUTE_LIMITS),
         "", "# [apps.hello]                      # a Python application that the gateway hosts",
-        *_explained(keys.APP, without=("asgi", "command", "interface", "workers")),
+        *_explained(keys.APP, without=("asgi", "command", "interface", "workers", "rlimits")),
         "# [apps.hello.workers]              # or workers = 4: so many all the time; for the models in brackets",
         *_explained(keys.WORKERS, known=True),
         "", "# [apps.chat]", *_explained(keys.APP, only=("asgi",)),
         "", "# [apps.php]                        # a program that speaks FastCGI or SCGI itself",
         *_explained(keys.APP, only=("command", "interface", "workers")),
+        "# [apps.php.workers]                # or workers = 4: so many all the time", *_explained(keys.STAFF),
+        "# [apps.php.rlimits]                # of any app", *_explained(keys.RLIMITS),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -117,6 +119,8 @@ def reference() -> str:
         ("limits of a route", keys.ROUTE_LIMITS, ""),
         ("[apps.NAME]", keys.APP, _APPS_NOTE),
         ("workers of a hosted application", keys.WORKERS, _WORKERS_NOTE),
+        ("workers of a command", keys.STAFF, _STAFF_NOTE),
+        ("rlimits of an application", keys.RLIMITS, ""),
     ):  # fmt: skip
         parts += [f"## {title}", ""]
         if note:
@@ -157,7 +161,12 @@ command line that `gateway explain` shows does, and tells what goes wrong.
 A program (`command`) speaks one interface, FastCGI or SCGI, and the route has to name that one."""
 
 _WORKERS_NOTE = """`workers = 4` are four processes all the time; `workers = { max = 8 }` are as many as are needed.
-What the words mean for a model is as in [server.children]. For a `command`, `workers` is a number."""
+What the words mean for a model is as in [server.children].
+What `memory` and `lifetime` bound is the application as a whole: its successor is ready before it is let go."""
+
+_STAFF_NOTE = """`workers = 4` are four processes all the time. Each has a socket of its own, which the gateway holds, so
+that a request is sent to one that is free, or waits for one that is being started; none is refused, and none is lost
+where a process is replaced: its successor is there before, and it ends when it has nothing left to answer."""
 
 _ROUTES_NOTE = """Each route has exactly one target: `root`, `script` or `app` for cgi, `root` for static, `address` or
 `app` for fastcgi, scgi and http. Which route wins: one that names the request's host before one

@@ -34,6 +34,9 @@ class Carried(Protocol):
     call: Any
     stale: bool
     """Whether a kept connection was found dead under it: the next one must be a new one."""
+    deadline: float
+    late: str
+    """What is late after `deadline`."""
 
     def pump(self) -> None: ...
     def failed(self, error: GatewayError) -> None: ...
@@ -74,7 +77,7 @@ def too_late(pool: Pool, upstream: str) -> GatewayError:
 class Connection(End, Generic[Exchanged]):
     """An end towards a worker, kept by a pool."""
 
-    __slots__ = ("busy", "exchange", "member", "open", "pool", "proven", "since", "used")
+    __slots__ = ("busy", "due", "exchange", "member", "open", "pool", "proven", "since", "used")
 
     exchange: Exchanged | None
 
@@ -90,6 +93,8 @@ class Connection(End, Generic[Exchanged]):
         """When its present request began, on the driver's clock."""
         self.used = 0
         """How many requests it has carried, the present one included."""
+        self.due = 0.0
+        """When the answer should have come that nobody wants any more, and for which the worker is waited for; else 0."""
 
     # ------------------------------------------------------------------ for the exchange (Call)
 
@@ -112,8 +117,11 @@ class Connection(End, Generic[Exchanged]):
 
     def abort(self, *, client_left: bool = False) -> None:
         """The exchange wants nothing more: what is half said on this stream can't be taken back."""
-        self.exchange = None
-        self.close(Close.ABORT)
+        exchange, self.exchange = self.exchange, None
+        if exchange is None or not self.pool.given_up(self, exchange, answered=self.proven):
+            self.close(Close.ABORT)
+        else:
+            self.read(True)
 
     def close(self, how: Close) -> None:
         """As of any end; but what a worker does not take of what is left to be said is not kept for ever."""
@@ -141,7 +149,10 @@ class Connection(End, Generic[Exchanged]):
             self.close(Close.ABORT)
             return
         if self.exchange is None:
-            self.pool.retire(self)
+            if self.busy:
+                self.pool.still_busy(self)
+            else:
+                self.pool.retire(self)
             return
         self.pool.passed_over(self.member)
         self.fail(too_late(self.pool, self.upstream))
@@ -175,7 +186,7 @@ class Connection(End, Generic[Exchanged]):
 
     def broken_off(self, error: OSError | None = None) -> GatewayError:
         """The error for a worker that went away in the middle."""
-        return broken_off(self.upstream, error)
+        return self.pool.hung(self) or broken_off(self.upstream, error)
 
     def fail(self, error: GatewayError) -> None:
         """End the stream and tell the exchange."""

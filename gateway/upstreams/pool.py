@@ -24,7 +24,8 @@ from gateway.ends import OPEN, Address, Close, Open, Turn
 from gateway.errors import GatewayError, Retry
 
 if TYPE_CHECKING:
-    from gateway.upstreams.connection import Connection
+    from gateway.upstreams.connection import Carried, Connection
+    from gateway.upstreams.places import Place
 
 YIELD_S: Final = 0.2
 PAUSE_S: Final = 5.0
@@ -35,8 +36,8 @@ class Member:
     """One address of a target."""
 
     __slots__ = (
-        "address", "down_until", "idle", "least_idle", "limit", "looked_at", "multiplexes", "name", "open", "proven",
-        "scarce", "served", "unproven",
+        "address", "down_until", "idle", "least_idle", "limit", "looked_at", "multiplexes", "name", "open", "place",
+        "proven", "scarce", "served", "unproven",
     )  # fmt: skip
 
     def __init__(self, address: Address, limit: float) -> None:
@@ -60,6 +61,8 @@ class Member:
         self.looked_at = -1.0
         self.scarce = False
         """Whether a neighbour starved there of late, when we last looked."""
+        self.place: Place | None = None
+        """Where a worker of our own is, or may be; None for somebody else's."""
 
 
 Down: TypeAlias = Callable[[float], GatewayError | None]
@@ -259,6 +262,27 @@ class Pool:
             member.idle.remove(connection)
         if self.waiting:
             self.serve_waiting()
+
+    def began(self, member: Member) -> None:
+        """A request more shares a connection there."""
+        member.open += 1
+
+    def over(self, member: Member, count: int = 1) -> None:
+        """So many less."""
+        member.open -= count
+
+    def given_up(self, connection: Connection[Any], exchange: Carried, *, answered: bool) -> bool:
+        """Nobody wants its answer any more, of which some has come if `answered`. Whether the connection is to be kept
+        all the same, until the worker has done with it."""
+        return False
+
+    def still_busy(self, connection: Connection[Any]) -> None:
+        """A connection that was given up has not ended by its deadline."""
+        self.retire(connection)
+
+    def hung(self, connection: Connection[Any]) -> GatewayError | None:
+        """The error, if its worker was ended because it did not answer."""
+        return None
 
     def retire(self, connection: Connection[Any]) -> None:
         """An idle connection is of no use any more."""
