@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from gateway import config_app_keys as app_keys
 from gateway import config_files as files
 from gateway import config_keys as keys
 from gateway.config_errors import as_list
@@ -40,7 +41,7 @@ class App(msgspec.Struct, frozen=True):
     nice: int = 0
     cgroup: str | None = None
     rlimits: tuple[tuple[str, int], ...] = ()
-    """Name and value, of those in `config_keys.RLIMITS` that are set."""
+    """Name and value, of those in `config_app_keys.RLIMITS` that are set."""
     wsgi: str | None = None
     asgi: str | None = None
     python: str = sys.executable
@@ -65,7 +66,7 @@ def read_app(tables: Tables, name: str, table: dict[str, Any]) -> App:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", name):
         tables.wrong("is no name for an app", where, allowed="letters, digits, - and _, at most 32")
     kind = _kind(tables, table, where)
-    found = tables.values(table, keys.APP, where, ("kind", kind))
+    found = tables.values(table, app_keys.APP, where, ("kind", kind))
     if kind == "command" and found["interface"] is None:
         tables.wrong("what the program speaks is missing", where, allowed='interface = "fastcgi" | "scgi"')
     directory = os.path.normpath(os.path.join(tables.directory, found["directory"] or ""))
@@ -115,7 +116,7 @@ def _kind(tables: Tables, table: dict[str, Any], where: str) -> str:
         problem = " and ".join(f"`{kind}`" for kind in given) + " exclude each other"
         tables.wrong(problem, f"{where}.{given[-1]}", table[given[-1]], "exactly one of " + ", ".join(_KINDS))
     if not given:
-        tables.values(table, keys.APP, where)  # a misspelt key is the likelier mistake
+        tables.values(table, app_keys.APP, where)  # a misspelt key is the likelier mistake
         tables.wrong("what to run is missing", where, allowed='exactly one of command = ["program", "argument"], '
                      'wsgi = "module:callable", asgi = "module:callable"')  # fmt: skip
     kind = given[0]
@@ -150,11 +151,11 @@ def _staff(tables: Tables, value: Any, key: str) -> tuple[Staff, int | None]:
     """Of a command: so many, or a table; and how many requests each serves at the same time, where that is said."""
     if not isinstance(value, dict):
         try:
-            count = keys.count(1, keys.MOST_PLACES)(value)
+            count = keys.count(1, app_keys.MOST_PLACES)(value)
         except ValueError as error:
             tables.wrong("is not allowed", key, value, f"{error}, or a table: {{ min = 1, max = 8 }}")
         return Staff(count, count), None
-    found = tables.values(value, keys.STAFF, key)
+    found = tables.values(value, app_keys.STAFF, key)
     least = 1 if found["min"] is None else found["min"]
     most = max(1, least) if found["max"] is None else found["max"]
     if least > most:
@@ -166,7 +167,7 @@ def _staff(tables: Tables, value: Any, key: str) -> tuple[Staff, int | None]:
 
 
 def _rlimits(tables: Tables, value: Any, key: str) -> tuple[tuple[str, int], ...]:
-    found = tables.values(tables.table(value, key), keys.RLIMITS, key)
+    found = tables.values(tables.table(value, key), app_keys.RLIMITS, key)
     return tuple((name, int(limit)) for name, limit in found.items() if limit is not None)
 
 
@@ -183,9 +184,9 @@ def _hosting(
                      "leave it out; `workers` for more processes")  # fmt: skip
     key = f"{where}.workers"
     given: dict[str, Any] = {}
-    values = tables.values({}, keys.WORKERS, key)
+    values = tables.values({}, app_keys.WORKERS, key)
     if isinstance(workers, dict):
-        values = tables.values(workers, keys.WORKERS, key, ("concurrency", model))
+        values = tables.values(workers, app_keys.WORKERS, key, ("concurrency", model))
         given = {name: value for name, value in values.items() if value is not None}
         processes = given.pop("min", None)
         for name in ("memory", "lifetime", "start"):

@@ -111,7 +111,7 @@ class Supervisor:
         That is so while each that is there has had a bad start, and none of those that run now is past the time within
         which a bad one dies. (One that a signal ended is bad from the second in a row.)
         """
-        there = [worker for worker in self.workers if worker.phase in PRESENT]
+        there = [worker for worker in self.workers if _present(worker)]
         for worker in there:
             if not worker.broken or (worker.phase is Phase.RUNNING and now - worker.since >= STEADY_S):
                 return ""
@@ -119,7 +119,7 @@ class Supervisor:
 
     def retry_after_s(self, now: float) -> int:
         """When a further start will be tried and known to be good or bad, in whole seconds from now."""
-        due = min((worker.due for worker in self.workers if worker.phase in PRESENT), default=now)
+        due = min((worker.due for worker in self.workers if _present(worker)), default=now)
         return math.ceil(max(0.0, due - now) + STEADY_S)
 
     @property
@@ -129,7 +129,7 @@ class Supervisor:
 
     def present(self) -> int:
         """Workers that serve, or will."""
-        return sum(worker.phase in PRESENT for worker in self.workers)
+        return sum(map(_present, self.workers))
 
     def of_pid(self, pid: int) -> Worker | None:
         for worker in self.workers:
@@ -304,9 +304,6 @@ class Supervisor:
             old, new = self.swap
             if old.phase is not Phase.RUNNING:  # it has ended by itself
                 self.swap = None
-            elif new.why == UNREADY or (new.broken and new.phase is not Phase.RUNNING):
-                if self.restarting is not None:
-                    self._let_be(new.broken or UNREADY)
             elif new.phase is Phase.RUNNING and self._proven(new, now):
                 self.swap = None
                 self._leave(old, old.worn, now)
@@ -327,17 +324,16 @@ class Supervisor:
             return worker.ready
         return self.served(worker) > 0 or now - worker.since >= STEADY_S
 
-    def _let_be(self, why: str) -> None:
-        """The new ones can't serve: the old ones go on."""
-        assert self.swap is not None
-        new = self.swap[1]
+    def _give_up_restart(self, new: Worker) -> None:
+        """If new ones were asked for, and this one of them can't serve, the old ones go on."""
+        if self.restarting is None or self.swap is None or self.swap[1] is not new or not new.broken:
+            return
         self.swap = None
-        if new.phase is Phase.WAITING:
-            new.phase = Phase.ABSENT
-            self._tell(new)
+        new.phase = Phase.ABSENT
+        self._tell(new)
         for worker in self.workers:
             worker.worn = ""
-        self._restarted(why)
+        self._restarted(new.broken)
 
     def _restarted(self, why: str) -> None:
         done, self.restarting = self.restarting, None
@@ -396,6 +392,7 @@ class Supervisor:
             "error",
             f"app {self.name!r} worker could not be started: {why.detail}{remedy}; trying again in {delay_s:.1f} s",
         )
+        self._give_up_restart(worker)
 
     def _exited(self, worker: Worker, code: int, now: float) -> None:
         told = self._told(worker)
@@ -434,6 +431,7 @@ class Supervisor:
         if code or worker.bad_starts & (worker.bad_starts - 1) == 0:  # the same each second: told less and less often
             self._report("error" if code else "info", "; ".join(parts))
         self._tell(worker)
+        self._give_up_restart(worker)
         self._start_due(now)
 
     def _ended_as_told(self, worker: Worker, told: str, lived_s: float, now: float) -> None:
@@ -442,6 +440,7 @@ class Supervisor:
             worker.broken = f"its worker was not ready within {self.staff.start_s:g} s"
             delay_s = self._back_off(worker, LONGEST_DELAY_S, now)
             self._report("error", f"{told}; {worker.broken}; restarting in {delay_s:.1f} s")
+            self._give_up_restart(worker)
             return
         if worker.why == HUNG:
             self.restarts += 1
@@ -484,3 +483,8 @@ class Supervisor:
         self.places.states[worker.number] = state
         if state in (CLOSED, STARTING, OPEN):
             self._changed()
+
+
+def _present(worker: Worker) -> bool:
+    """Whether it serves, or will; one that was not ready in time is waited for as one that dies at once."""
+    return worker.phase in PRESENT or (worker.phase is Phase.ENDING and worker.why == UNREADY)
