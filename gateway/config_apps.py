@@ -14,12 +14,13 @@ from typing import Any
 
 import msgspec
 
+from gateway import config_app_keys as app_keys
 from gateway import config_files as files
-from gateway import config_keys as keys
 from gateway.config_errors import as_list
 from gateway.config_tables import Tables
 from gateway.config_values import count
 from gateway.models import MOST, USUAL_MAX, Hosting, ModelError, worker_hosting
+from gateway.processes.staff import Staff
 
 
 class App(msgspec.Struct, frozen=True):
@@ -28,11 +29,19 @@ class App(msgspec.Struct, frozen=True):
     """The program as an absolute path, then its arguments; empty for what we host."""
     interface: str = ""
     """What the program speaks; "" for what we host: the route says it."""
-    workers: int = 1
-    """Processes of a program, each with the same socket."""
+    staff: Staff = Staff()
+    """Processes of a program, each with a socket of its own; of what we host one, which may have further ones."""
+    at_once: int | None = None
+    """Requests that one of them serves at the same time; None where it may tell itself."""
     environment: tuple[tuple[bytes, bytes], ...] = ()
     directory: bytes = b"/"
     user: str | None = None
+    group: str | None = None
+    umask: int | None = None
+    nice: int = 0
+    cgroup: str | None = None
+    rlimits: tuple[tuple[str, int], ...] = ()
+    """Name and value, of those in `config_app_keys.RLIMITS` that are set."""
     wsgi: str | None = None
     asgi: str | None = None
     python: str = sys.executable
@@ -57,7 +66,7 @@ def read_app(tables: Tables, name: str, table: dict[str, Any]) -> App:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", name):
         tables.wrong("is no name for an app", where, allowed="letters, digits, - and _, at most 32")
     kind = _kind(tables, table, where)
-    found = tables.values(table, keys.APP, where, ("kind", kind))
+    found = tables.values(table, app_keys.APP, where, ("kind", kind))
     if kind == "command" and found["interface"] is None:
         tables.wrong("what the program speaks is missing", where, allowed='interface = "fastcgi" | "scgi"')
     directory = os.path.normpath(os.path.join(tables.directory, found["directory"] or ""))
@@ -65,19 +74,26 @@ def read_app(tables: Tables, name: str, table: dict[str, Any]) -> App:
         tables.wrong(fault.problem, f"{where}.directory", found["directory"], fault.remedy)
     if found["user"] is not None:
         tables.user(found["user"], f"{where}.user")
-    common = {"environment": found["environment"], "directory": os.fsencode(directory), "user": found["user"]}
+    if found["group"] is not None:
+        tables.group(found["group"], f"{where}.group")
+    common = {name: found[name] for name in ("environment", "user", "group", "umask", "nice")} | {
+        "directory": os.fsencode(directory),
+        "cgroup": None if found["cgroup"] is None else os.path.normpath(os.path.join(tables.directory, found["cgroup"])),
+        "rlimits": _rlimits(tables, table.get("rlimits", {}), f"{where}.rlimits"),
+    }
     if kind == "command":
         program = _program(tables, f"{where}.command", found["command"][0], directory, table["command"])
-        workers = _number_of_workers(tables, table.get("workers", 1), f"{where}.workers")
+        staff, at_once = _staff(tables, table.get("workers", 1), f"{where}.workers")
         return App(
-            name, (os.fsencode(program), *map(os.fsencode, found["command"][1:])), found["interface"], workers, **common
-        )
-    hosting = _hosting(tables, where, kind, found, table.get("workers"))
+            name, (os.fsencode(program), *map(os.fsencode, found["command"][1:])), found["interface"], staff, at_once,
+            **common,
+        )  # fmt: skip
+    hosting, staff = _hosting(tables, where, kind, found, table.get("workers"))
     python = sys.executable
     if found["python"] is not None:
         python = _program(tables, f"{where}.python", found["python"], directory, found["python"])
     return App(
-        name, workers=hosting.processes, wsgi=found["wsgi"], asgi=found["asgi"], python=python, hosting=hosting, **common
+        name, staff=staff, wsgi=found["wsgi"], asgi=found["asgi"], python=python, hosting=hosting, **common
     )
 
 
@@ -100,7 +116,7 @@ def _kind(tables: Tables, table: dict[str, Any], where: str) -> str:
         problem = " and ".join(f"`{kind}`" for kind in given) + " exclude each other"
         tables.wrong(problem, f"{where}.{given[-1]}", table[given[-1]], "exactly one of " + ", ".join(_KINDS))
     if not given:
-        tables.values(table, keys.APP, where)  # a misspelt key is the likelier mistake
+        tables.values(table, app_keys.APP, where)  # a misspelt key is the likelier mistake
         tables.wrong("what to run is missing", where, allowed='exactly one of command = ["program", "argument"], '
                      'wsgi = "module:callable", asgi = "module:callable"')  # fmt: skip
     kind = given[0]
@@ -131,24 +147,33 @@ def _program(tables: Tables, key: str, program: str, directory: str, written: An
     return os.path.abspath(path)
 
 
-def _number_of_workers(tables: Tables, value: Any, key: str) -> int:
-    """Of a command: so many."""
-    if isinstance(value, dict):
-        only = "a command has a fixed number of workers in this version"
-        for name in value:
-            if name not in ("min", "max"):
-                tables.wrong(only, f"{key}.{name}", value[name], "workers = 4")
-        low, high = value.get("min", value.get("max")), value.get("max", value.get("min"))
-        if low != high:
-            tables.wrong(only, key, value, f"workers = {high}")
-        value = high
-    try:
-        return count(1, MOST)(value)
-    except ValueError as error:
-        tables.wrong("is not allowed", key, value, str(error))
+def _staff(tables: Tables, value: Any, key: str) -> tuple[Staff, int | None]:
+    """Of a command: so many, or a table; and how many requests each serves at the same time, where that is said."""
+    if not isinstance(value, dict):
+        try:
+            fixed = count(1, app_keys.MOST_PLACES)(value)
+        except ValueError as error:
+            tables.wrong("is not allowed", key, value, f"{error}, or a table: {{ min = 1, max = 8 }}")
+        return Staff(fixed, fixed), None
+    found = tables.values(value, app_keys.STAFF, key)
+    least = 1 if found["min"] is None else found["min"]
+    most = max(1, least) if found["max"] is None else found["max"]
+    if least > most:
+        problem = f"are more than there may be at most ({most})"
+        tables.wrong(problem, f"{key}.min", least, f"at most {most}, or a greater max")
+    return Staff(
+        least, most, found["idle"], found["requests"], found["memory"], found["lifetime"], found["start"], found["busy"]
+    ), found["at_once"]
 
 
-def _hosting(tables: Tables, where: str, kind: str, found: dict[str, Any], workers: Any) -> Hosting:
+def _rlimits(tables: Tables, value: Any, key: str) -> tuple[tuple[str, int], ...]:
+    found = tables.values(tables.table(value, key), app_keys.RLIMITS, key)
+    return tuple((name, int(limit)) for name, limit in found.items() if limit is not None)
+
+
+def _hosting(
+    tables: Tables, where: str, kind: str, found: dict[str, Any], workers: Any
+) -> tuple[Hosting, Staff]:
     """What `concurrency`, `workers` and `threads` come to."""
     model = found["concurrency"] or {"wsgi": "threadpool", "asgi": "event"}[kind]
     threads = found["threads"]
@@ -158,11 +183,14 @@ def _hosting(tables: Tables, where: str, kind: str, found: dict[str, Any], worke
         tables.wrong("an ASGI application runs in the event loop itself", f"{where}.threads", threads,
                      "leave it out; `workers` for more processes")  # fmt: skip
     key = f"{where}.workers"
-    given: dict[str, int] = {}
+    given: dict[str, Any] = {}
+    values = tables.values({}, app_keys.WORKERS, key)
     if isinstance(workers, dict):
-        values = tables.values(workers, keys.WORKERS, key, ("concurrency", model))
+        values = tables.values(workers, app_keys.WORKERS, key, ("concurrency", model))
         given = {name: value for name, value in values.items() if value is not None}
         processes = given.pop("min", None)
+        for name in ("memory", "lifetime", "start"):
+            del given[name]
         if model == "event":
             most = given.pop("max", None)
             if processes is not None and most is not None and processes != most:
@@ -176,7 +204,8 @@ def _hosting(tables: Tables, where: str, kind: str, found: dict[str, Any], worke
         except ValueError as error:
             tables.wrong("is not allowed", key, workers, f"{error}, or a table: {{ min = 1, max = 8 }}")
     try:
-        return worker_hosting(model, processes, threads, given, blocks=kind == "wsgi")
+        hosting = worker_hosting(model, processes, threads, given, blocks=kind == "wsgi")
+        return hosting, Staff(memory=values["memory"], lifetime_s=values["lifetime"], start_s=values["start"])
     except ModelError as error:
         if error.key == "processes" and not isinstance(workers, dict):
             remedy = f"workers = {{ max = {workers} }} for so many threads" if model == "thread" else error.remedy

@@ -29,7 +29,6 @@ from gateway.config_values import (
     name_server,
     size,
     size_from,
-    specifier,
     statuses,
     suffix,
     text,
@@ -37,7 +36,7 @@ from gateway.config_values import (
     worker,
 )
 from gateway.ends import Address
-from gateway.models import KNOWN_TO, MODELS, MOST, SERVER_THREADS, USUAL_QUEUE, WORKER_THREADS
+from gateway.models import KNOWN_TO, MODELS, MOST, SERVER_THREADS, USUAL_QUEUE
 
 INTERFACES = ("cgi", "fastcgi", "scgi", "http", "static")
 GATEWAY = ("cgi", "fastcgi", "scgi", "http")
@@ -189,7 +188,7 @@ ROUTE = (
         "how one of several addresses is chosen: least-outstanding | round-robin | hash", WITH_WORKERS,
         example='"least-outstanding"'),
     Key("hash", hashed, None, 'what decides under balance = "hash": "client" | "field:NAME" | "cookie:NAME"', WITH_WORKERS,
-        example='"client"'),
+        example='"client"', unset='`"client"` where balance = "hash"'),
     Key("limit", count(1), None, "requests at the same time at each address, from each process of the gateway", WITH_WORKERS,
         example="8", unset="none, or as the worker tells"),
     Key("slow_start", grace, 0.0, "how long the share of a worker grows that is new in DNS, or up again by `health.every`",
@@ -221,36 +220,3 @@ ROUTE_HEALTH = (
     Key("status", statuses, (200, 399), "which are good", WITH_WORKERS, example='"200-399"'),
 )
 ROUTE_LIMITS = (Key("content", size, None, "request content (413)", example='"1GiB"', unset="as [server.limits]"),)
-
-APP = (
-    Key("wsgi", specifier, None, "a WSGI application that the gateway hosts: module:callable or module:factory()",
-        ("wsgi",), example='"hello:application"', unset=ONE_OF),
-    Key("asgi", specifier, None, "likewise an ASGI application", ("asgi",), example='"hello:app"', unset=ONE_OF),
-    Key("command", many(text), None, "any program and its arguments; it gets its socket on descriptor 0",
-        ("command",), example='["php-cgi"]', unset=ONE_OF),
-    Key("interface", choice("fastcgi", "scgi"), None, "what the program speaks", ("command",), example='"fastcgi"',
-        unset="required"),
-    Key("concurrency", choice(*MODELS), None, " | ".join(MODELS), HOSTED, example='"threadpool"',
-        unset="threadpool for wsgi, event for asgi"),
-    Key("workers", None, None, "how many processes, all the time; or { min, max, ... } for what is hosted", example="4",
-        unset="`1`; prefork, fork: as many as are needed"),
-    Key("threads", count(1, MOST), None, "in each process (threadpool; event: for wsgi)", HOSTED,
-        example=str(WORKER_THREADS), unset=f"`{WORKER_THREADS}`"),
-    Key("environment", environment, (), "its environment, beside PATH; nothing else is inherited",
-        example='{ NAME = "value" }', unset="none"),
-    Key("directory", text, None, "its working directory; modules are found there", example='"."',
-        unset="that of the config file"),
-    Key("python", text, None, "the interpreter, such as that of a virtual environment", HOSTED, example='"venv/bin/python"',
-        unset="the gateway's"),
-    Key("user", text, None, "run it as this user; needs root, and no other server.user", example='"www-data"',
-        unset="the gateway's"),
-)  # fmt: skip
-
-WORKERS = (
-    Key("min", count(1, MOST), None, "processes at least; event: as many as max", KNOWN_TO["processes"], example="1",
-        unset="`1`"),
-    Key("max", count(1, MOST), None, "processes at most; thread: threads", (*KNOWN_TO["max"], "event"), example="8",
-        unset="`64`; threadpool: `8`; event: as min"),
-    *(key for key in CHILDREN if key.name != "max"),
-)  # fmt: skip
-"""`workers` of what is hosted, where it is a table."""

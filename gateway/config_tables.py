@@ -6,12 +6,13 @@ with the line. Must never know: what a key is for. Next: `config_keys.py`, those
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from gateway import config_keys as keys
+from gateway import config_app_keys as app_keys
 from gateway import config_values as values
 from gateway.config_errors import ConfigError, find_line, nearest
 from gateway.config_keys import Key
@@ -35,7 +36,7 @@ class Tables:
 
     def table(self, value: Any, key: str) -> dict[str, Any]:
         if not isinstance(value, dict):
-            name = "apps.NAME" if key.removeprefix("apps.") in ("apps", *(one.name for one in keys.APP)) else key
+            name = "apps.NAME" if key.removeprefix("apps.") in ("apps", *(one.name for one in app_keys.APP)) else key
             allowed = "{ name = value }" if key.startswith("routes") else f"[{name}], in single brackets"
             self.wrong("has to be a table", key, value, allowed)
         return value
@@ -73,6 +74,12 @@ class Tables:
                 near = error.nearest if isinstance(error, values.NotOneOf) else None
                 self.wrong("is not allowed", f"{where}.{key.name}", value, str(error), near)
         return found
+
+    def group(self, name: str, key: str) -> None:
+        try:
+            grp.getgrnam(name)
+        except KeyError:
+            self.wrong("there is no such group on this machine", key, name)
 
     def user(self, name: str, key: str) -> None:
         try:

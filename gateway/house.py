@@ -168,7 +168,7 @@ class House:
 
     def prepare(self) -> None:
         """The sockets stand: drop privileges, make the scoreboard and whatever else children shall share."""
-        self.board = Scoreboard(places(self.hosting), (), (), 0)
+        self.board = Scoreboard(places(self.hosting), (), 0)
 
     def begin(self, now: float) -> None:
         """The driver stands: start what runs beside the engines."""

@@ -17,7 +17,8 @@ import msgspec
 
 from gateway.admin import Admin
 from gateway.admin_client import paths_of
-from gateway.apps import Apps, as_user, environment_of, hosting_command, name_of
+from gateway.app_launch import hosting_command, launch_of
+from gateway.apps import Apps, Running, name_of
 from gateway.concurrency import places, slots
 from gateway.config import App, Config, Route
 from gateway.drivers.blocking import BlockingDriver
@@ -38,6 +39,7 @@ from gateway.observe.access_log import AccessLog
 from gateway.observe.error_log import ErrorLog
 from gateway.observe.status import Status
 from gateway.processes.explain import explain
+from gateway.processes.places import Clerk
 from gateway.processes.reap import Reaper
 from gateway.processes.rosters import Rosters, SharedRoster
 from gateway.processes.scoreboard import Scoreboard
@@ -76,7 +78,6 @@ class Server(House):
         self.reporter = Reporter()
         self.metrics: Any
         self.apps: Apps
-        self.names_of_apps: list[str] = []
         self.watched = [route.number for route in config.routes if route.watched]
         """The routes whose workers are looked out for, and what the engines are told of them, in this order."""
         self.rosters = Rosters(len(self.watched))
@@ -94,21 +95,18 @@ class Server(House):
         self.admin.bind()
         self._drop_privileges(config.server.user, self.access_log)
         used = [(config.apps[r.app], r.interface) for r in config.routes if r.app is not None and r.interface != "cgi"]
-        self.apps = Apps(self.turn, self.error_log, used)
-        self.names_of_apps = list(self.apps.supervisors)
+        self.apps = Apps(self.turn, self.error_log, used, places(self.hosting) * len(used))
         self._look_out()
         addresses = {str(address) for route in config.routes for address in self._served_at(route).addresses}
         slots = places(self.hosting)
-        self.board = Scoreboard(
-            slots, sorted(addresses), self.names_of_apps, len(config.routes), counters=counters_for(config, slots)
-        )
+        self.board = Scoreboard(slots, sorted(addresses), len(config.routes), counters=counters_for(config, slots))
         self.reporter.begin(config, self.board)
 
     def begin(self, now: float) -> None:
         if self.lookout is not None:
             self._first_look(self.lookout, now)
-        self.apps.start(now)
-        self.driver.ticks.append(lambda now, wall: self.apps.tick(now, self.board))
+        self.apps.start(self.driver, now)
+        self.driver.ticks.append(lambda now, wall: self.apps.tick(now))
         self.admin.add("GET", "/status", self._tell_status)
         self.admin.add("GET", "/metrics", self._tell_metrics)
         self.admin.open(self.driver)
@@ -164,9 +162,11 @@ class Server(House):
             driver.turn, server.limits, server.timeouts, tokeniser(server.http), Forwarding(server.trusted_proxies),
             self.access_log.copy() if self.access_log is not None else None, error_log,
         )  # fmt: skip
-        site.services = [Service(route, self._interface(site, route)) for route in map(self._served_at, self.config.routes)]
+        clerk = Clerk(self.apps.bell_name)
+        routes = map(self._served_at, self.config.routes)
+        site.services = [Service(route, self._interface(site, route, clerk)) for route in routes]
         site.router = Router([service.route for service in site.services])
-        engine = Engine(driver, reaper, site, Http1Front, publisher=Publisher(site))
+        engine = Engine(driver, reaper, site, Http1Front, clerk if clerk.desks else None, Publisher(site))
         engine.grace_s = self.grace_s
         return engine
 
@@ -194,48 +194,36 @@ class Server(House):
     # ------------------------------------------------------------------ services
 
     def _served_at(self, route: Route) -> Route:
-        """The route with the address of its application, where the gateway runs that."""
-        if route.app is None or route.interface == "cgi":
-            return route
-        name = name_of(self.config.apps[route.app], route.interface)
-        return msgspec.structs.replace(route, addresses=(self.apps.addresses[name],))
+        """The route with the addresses of its application, where the gateway runs that."""
+        running = self._running(route)
+        return route if running is None else msgspec.structs.replace(route, addresses=running.addresses)
 
-    def _interface(self, site: Site, route: Route) -> Interface:
+    def _running(self, route: Route) -> Running | None:
+        """The application of a route that workers answer."""
+        if route.app is None or route.interface == "cgi":
+            return None
+        return self.apps.running[name_of(self.config.apps[route.app], route.interface)]
+
+    def _interface(self, site: Site, route: Route, clerk: Clerk) -> Interface:
         app = self.config.apps[route.app] if route.app is not None else None
-        down = None if app is None else self._down(name_of(app, route.interface))
+        running = self._running(route)
+        down = desk = None
+        limit = float("inf")
+        if running is not None:
+            down, desk, limit = _down(running), clerk.desk(running.places), _limit(running.app, route.interface)
         match route.interface:
             case "static":
                 return StaticInterface(route, self.programs)
             case "cgi":
                 return CgiInterface(site, route, explain, None if app is None else _program(app))
             case "fastcgi":
-                workers = 0 if app is None else app.workers if app.kind == "command" else 1
-                spread = 0 if app is None else app.hosting.processes if app.kind != "command" else workers
-                return FastcgiInterface(site, route, workers, down, spread, self._roster(route))
+                spread = 0 if app is None else 1 if app.kind == "command" else app.hosting.processes
+                workers = 0 if app is None else 1
+                return FastcgiInterface(site, route, workers, down, spread, desk, limit, self._roster(route))
             case "scgi":
-                return ScgiInterface(site, route, down, self._roster(route))
+                return ScgiInterface(site, route, down, desk, limit, self._roster(route))
             case _:
-                limit = float("inf")
-                if app is not None and app.hosting.concurrency != "event":
-                    limit = float(slots(app.hosting))
-                return HttpInterface(site, route, down, limit, self._roster(route))
-
-    def _down(self, name: str) -> Callable[[float], GatewayError | None] | None:
-        """What tells that no worker of an app will answer; None where the gateway runs none."""
-        if name not in self.names_of_apps:
-            return None
-        told = self.board.app(self.names_of_apps.index(name))
-
-        def down(now: float) -> GatewayError | None:
-            why = told.why(now)
-            if not why:
-                return None
-            return GatewayError(
-                503, "app-down", f"no worker of app {name!r} runs: {why}", "see what its workers told before they ended",
-                retry_after_s=told.retry_after_s(now),
-            )  # fmt: skip
-
-        return down
+                return HttpInterface(site, route, down, desk, limit, self._roster(route))
 
     def _drop_privileges(self, user: str | None, access_log: AccessLog | None) -> None:
         if user is None:
@@ -258,9 +246,35 @@ class Server(House):
         os.setuid(entry.pw_uid)
 
 
+def _down(running: Running) -> Callable[[float], GatewayError | None]:
+    """What tells that no worker of an app will answer."""
+
+    def down(now: float) -> GatewayError | None:
+        why = running.told.why(now)
+        if not why:
+            return None
+        return GatewayError(
+            503, "app-down", f"no worker of app {running.name!r} runs: {why}",
+            "see what its workers told before they ended", retry_after_s=running.told.retry_after_s(now),
+        )  # fmt: skip
+
+    return down
+
+
+def _limit(app: App, interface: str) -> float:
+    """Requests that one process of an app takes at the same time, as far as that is known before it is asked."""
+    if app.kind == "command":
+        if app.at_once is None and interface == "scgi" and app.staff.max == 1:  # nobody can ask it, and no other is free
+            return float("inf")
+        return float(app.at_once or 1)
+    if interface == "http" and app.hosting.concurrency != "event":
+        return float(slots(app.hosting))
+    return float("inf")
+
+
 def _program(app: App) -> Launch:
     """A process for each request of a hosted application."""
-    return Launch(*as_user(app, hosting_command(app, "cgi")), environment_of(app), app.directory)
+    return launch_of(app, hosting_command(app, "cgi"))
 
 
 def _fill_standard_descriptors() -> None:

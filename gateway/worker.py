@@ -7,10 +7,12 @@ Next: `house.py`, how it runs; `fronts/fastcgi.py` and `interfaces/wsgi.py`, the
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import math
 import os
 import signal
+import socket
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -157,6 +159,12 @@ class Worker(House):
         if self.settings.interface == "cgi":
             return True
         return self.hosting.concurrency not in ("single", "thread") and self.hosting.children.max > 1
+
+
+def tell_ready(name: str) -> None:
+    """Tell whoever has started us that requests are taken (sd_notify(3)); nobody else need know."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.sendto(b"READY=1", "\0" + name[1:] if name.startswith("@") else name)
 
 
 def run_once(app: Any, kind: str) -> int:

@@ -75,7 +75,7 @@ def target(route: Route, config: Config) -> str:
     if route.app is not None:
         app = config.apps[route.app]
         if app.kind == "command":
-            return f"app {app.name}: {app.workers} x {shlex.join(map(os.fsdecode, app.command))}"
+            return f"app {app.name}: {app.staff} x {shlex.join(map(os.fsdecode, app.command))}"
         who = "a process for each request" if route.interface == "cgi" else str(app.hosting)
         return f"app {app.name}: {app.specifier}, {who}"
     if route.addresses:

@@ -213,9 +213,9 @@ def _print_worker(found: Found, config: Config) -> None:
 
 def _print_app(app: App, interface: str) -> None:
     if app.kind == "command":
-        print(f"  app {app.name}: {app.workers} x {_text(b' '.join(app.command))} in {_text(app.directory)}")
+        print(f"  app {app.name}: {app.staff} x {_text(b' '.join(app.command))} in {_text(app.directory)}")
         return
-    from gateway.apps import hosting_command
+    from gateway.app_launch import hosting_command
 
     print(f"  app {app.name}: {app.kind} {app.specifier}, a module in {_text(app.directory)}, or one that is installed")
     who = "a process for each request" if interface == "cgi" else str(app.hosting)

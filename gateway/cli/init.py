@@ -12,6 +12,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
+from gateway import config_app_keys as app_keys
 from gateway import config_keys as keys
 from gateway.config_keys import Key
 
@@ -73,12 +74,14 @@ def starter() -> str:
         "# [routes.timeouts]                 # of the route above", *_explained(keys.ROUTE_TIMEOUTS, known=True),
         "# [routes.limits]", *_explained(keys.ROUTE_LIMITS),
         "", "# [apps.hello]                      # a Python application that the gateway hosts",
-        *_explained(keys.APP, without=("asgi", "command", "interface", "workers")),
+        *_explained(app_keys.APP, without=("asgi", "command", "interface", "workers", "rlimits")),
         "# [apps.hello.workers]              # or workers = 4: so many all the time; for the models in brackets",
-        *_explained(keys.WORKERS, known=True),
-        "", "# [apps.chat]", *_explained(keys.APP, only=("asgi",)),
+        *_explained(app_keys.WORKERS, known=True),
+        "", "# [apps.chat]", *_explained(app_keys.APP, only=("asgi",)),
         "", "# [apps.php]                        # a program that speaks FastCGI or SCGI itself",
-        *_explained(keys.APP, only=("command", "interface", "workers")),
+        *_explained(app_keys.APP, only=("command", "interface")),
+        "# [apps.php.workers]                # or workers = 4: so many all the time", *_explained(app_keys.STAFF),
+        "# [apps.php.rlimits]                # of any app", *_explained(app_keys.RLIMITS),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -99,7 +102,7 @@ def _explained(
         yield f"{setting:<35} # {key.meaning}{more}"
 
 
-_NO_DEFAULT = ("", "none", "required", keys.ONE_OF)
+_NO_DEFAULT = ("", "none", "required", app_keys.ONE_OF)
 
 
 def reference() -> str:
@@ -115,9 +118,10 @@ def reference() -> str:
         ("[[routes]]", keys.ROUTE, _ROUTES_NOTE),
         ("timeouts of a route", keys.ROUTE_TIMEOUTS, ""),
         ("limits of a route", keys.ROUTE_LIMITS, ""),
-        ("health of a route", keys.ROUTE_HEALTH, _HEALTH_NOTE),
-        ("[apps.NAME]", keys.APP, _APPS_NOTE),
-        ("workers of a hosted application", keys.WORKERS, _WORKERS_NOTE),
+        ("[apps.NAME]", app_keys.APP, _APPS_NOTE),
+        ("workers of a hosted application", app_keys.WORKERS, _WORKERS_NOTE),
+        ("workers of a command", app_keys.STAFF, _STAFF_NOTE),
+        ("rlimits of an application", app_keys.RLIMITS, ""),
     ):  # fmt: skip
         parts += [f"## {title}", ""]
         if note:
@@ -158,7 +162,12 @@ command line that `gateway explain` shows does, and tells what goes wrong.
 A program (`command`) speaks one interface, FastCGI or SCGI, and the route has to name that one."""
 
 _WORKERS_NOTE = """`workers = 4` are four processes all the time; `workers = { max = 8 }` are as many as are needed.
-What the words mean for a model is as in [server.children]. For a `command`, `workers` is a number."""
+What the words mean for a model is as in [server.children].
+What `memory` and `lifetime` bound is the application as a whole: its successor is ready before it is let go."""
+
+_STAFF_NOTE = """`workers = 4` are four processes all the time. Each has a socket of its own, which the gateway holds, so
+that a request is sent to one that is free, or waits for one that is being started; none is refused, and none is lost
+where a process is replaced: its successor is there before, and it ends when it has nothing left to answer."""
 
 _ROUTES_NOTE = """Each route has exactly one target: `root`, `script` or `app` for cgi, `root` for static, `address` or
 `app` for fastcgi, scgi and http. Which route wins: one that names the request's host before one

@@ -118,12 +118,16 @@ def _run(args: argparse.Namespace) -> int:
         hosting = worker_hosting(concurrency, args.processes, args.threads, given, blocks=kind == "wsgi")
     except ModelError as error:
         raise ServeError(f"--{error.key.replace('_', '-')} {error.value} {error.problem}", error.remedy) from None
-    from gateway.worker import Settings, serve_app
+    from gateway.worker import Settings, serve_app, tell_ready
 
     if os.path.samestat(os.fstat(1), os.stat(os.devnull)):  # a worker that was spawned: what is printed is for the log
         os.dup2(2, 1)
 
+    notify = os.environ.pop("NOTIFY_SOCKET", "")
+
     def ready(listening: list[str]) -> None:
+        if notify:
+            tell_ready(notify)
         for name in listening:
             if name.startswith("fd:"):  # whoever has made the socket knows it
                 continue

@@ -16,6 +16,7 @@ from gateway.ends import OPEN, Close, End, Open
 from gateway.errors import GatewayError, Retry
 from gateway.interfaces.fastcgi_hub import Hubs
 from gateway.upstreams.connection import Connection, blame
+from gateway.upstreams.places import Desk, PlacePool
 from gateway.upstreams.pool import Down, Member, Pool, Roster
 from gateway.variables import Variables
 from protocols.cgi import ScriptResponseReader
@@ -47,8 +48,9 @@ class FastcgiInterface:
 
     def __init__(
         self, site: Site, route: Route, processes: int = 0, down: Down | None = None, spread: int = 0,
-        roster: Roster | None = None,
+        desk: Desk | None = None, limit: float = math.inf, roster: Roster | None = None,
     ) -> None:  # fmt: skip
+        """`desk`: the places of an application of our own, and `limit`: how much a worker there takes at a time."""
         self.running = 0
         self.site = site
         self.route = route
@@ -58,11 +60,19 @@ class FastcgiInterface:
         """How many processes of a worker that multiplexes are to get work: each has its connection."""
         self.spools = route.request_buffering
         self.variables = Variables(route, site.software, encode_pair)
-        self.pool = Pool(
-            site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
-            keepalive=route.keepalive, idle_s=IDLE_S, yields=True, multiplexes=bool(route.multiplex), down=down, shared=site,
-            terms=route.terms, roster=roster, left=self._left,
-        )  # fmt: skip
+        self.pool: Pool
+        if desk is None:
+            self.pool = Pool(
+                site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
+                keepalive=route.keepalive, idle_s=IDLE_S, yields=True, multiplexes=bool(route.multiplex), down=down,
+                shared=site, terms=route.terms, roster=roster, left=self._left,
+            )  # fmt: skip
+        else:
+            self.pool = PlacePool(
+                site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
+                keepalive=route.keepalive, idle_s=IDLE_S, multiplexes=bool(route.multiplex), down=down, shared=site,
+                desk=desk, limit=limit, terms=route.terms,
+            )  # fmt: skip
         self.probed: set[str] = set()
         self.hubs: dict[str, Hubs] = {}
         """Of each worker that multiplexes, by its address."""
@@ -133,11 +143,16 @@ class FastcgiInterface:
             exchange.failed(error)
 
     def learned(self, member: Member, values: dict[bytes, bytes]) -> None:
-        """A worker has told its limits.
+        """A worker has told its limits; those of our own, each at a place, are all alike.
 
         Several processes may share one socket, and then FCGI_MAX_CONNS = 1 speaks for one of them
         only (libfcgi under spawn-fcgi -F): it is believed where we know how many there are.
         """
+        for other in self.pool.members if member.place is not None else [member]:
+            self._learned(other, values)
+        self.pool.serve_waiting()
+
+    def _learned(self, member: Member, values: dict[bytes, bytes]) -> None:
         if self.route.multiplex is None:
             if values.get(b"FCGI_MPXS_CONNS") == b"1":
                 if not member.multiplexes:
@@ -151,6 +166,7 @@ class FastcgiInterface:
         if told.isdigit() and 0 < int(told) < 100_000:
             if self.processes:
                 self.pool.limit_to(member, self.processes * int(told))
+                self.pool.yields = member.limit > 1 or member.place is None
             elif int(told) > 1:
                 self.pool.limit_to(member, int(told))
 
@@ -246,16 +262,18 @@ class FastcgiConnection(Connection["Exchange"]):
 
     def abort(self, *, client_left: bool = False) -> None:
         """ABORT_REQUEST, and the connection lives on once the worker has confirmed (39)."""
-        self.exchange = None
+        exchange, self.exchange = self.exchange, None
         if not self.open or self.closing is not OPEN:
             self.close(Close.ABORT)
             return
         self.codec.abort(self.request_id)
         self._flush()
         self.read(True)
-        if self.sent and self.interface.route.keepalive:
+        kept = exchange is not None and self.pool.given_up(self, exchange, answered=self.answered)
+        if self.sent and (kept or self.interface.route.keepalive):
             self.aborting = True
-            self.deadline = self.turn.now + ABORT_GRACE_S
+            if not kept:
+                self.deadline = self.turn.now + ABORT_GRACE_S
         else:  # STDIN is not complete: the stream can't be brought back into step
             self.close(Close.FLUSH)
 
@@ -306,8 +324,11 @@ class FastcgiConnection(Connection["Exchange"]):
                 ended = self.aborting
         if ended:
             self.aborting = False
-            self.finish(keep=True)
+            self.finish(keep=self.interface.route.keepalive > 0)
             return
+        if self.aborting and self.due and events:  # it writes: once the connection is closed, it finds out
+            self.due = 0.0
+            self.deadline = self.turn.now + ABORT_GRACE_S
         if not self.aborting and not self.busy:  # nobody asked
             self.pool.retire(self)
 

@@ -82,11 +82,13 @@ class Hubs:
                 503, "queue-full", f"{best.upstream} has {len(self.open)} times {STREAMS} requests already",
                 "add workers, or find out what keeps them busy", retry_after_s=5, retry=Retry.NO,
             )  # fmt: skip
-        self.member.open += 1
+        interface.pool.began(self.member)
         best.serve(exchange)
 
     def tick(self, down: Callable[[float], GatewayError | None] | None, now: float) -> None:
         """Called at every sweep."""
+        if self.member.place is not None and not self.member.place.takes():
+            self.let_go()
         for hub in [*self.open, *self.leaving]:
             if hub.clogged:
                 hub.find_slow()
@@ -255,7 +257,7 @@ class Hub(End):
     def _end(self, event: EndRequest) -> None:
         stream = self.streams.pop(event.request_id)
         self.aborted.pop(stream, None)
-        self.member.open -= 1
+        self.pool.over(self.member)
         status = event.protocol_status
         if status is ProtocolStatus.OVERLOADED:
             self.hubs.retire(self)
@@ -344,7 +346,7 @@ class Hub(End):
 
     def _tell_all(self, error: Callable[[], GatewayError]) -> None:
         streams, self.streams = self.streams, {}
-        self.member.open -= len(streams)
+        self.pool.over(self.member, len(streams))
         for stream in streams.values():
             stream.fail(error())
         if self.pool.waiting:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.errors import GatewayError, Retry
 from gateway.exchange import TUNNEL
 from gateway.upstreams.connection import Connection
+from gateway.upstreams.places import Desk, PlacePool
 from gateway.upstreams.pool import Down, Member, Pool, Roster
 from protocols.fields import all_values, first, forwardable, has_token, lower, trailers_onward
 from protocols.http1 import RequestWriter, ResponseReader, encode_lines
@@ -58,18 +59,25 @@ class HttpInterface:
     needs_length = False
 
     def __init__(
-        self, site: Site, route: Route, down: Down | None = None, limit: float = math.inf, roster: Roster | None = None
-    ) -> None:
-        """`limit`: connections that the workers of an application of our own serve at the same time."""
+        self, site: Site, route: Route, down: Down | None = None, desk: Desk | None = None, limit: float = math.inf,
+        roster: Roster | None = None,
+    ) -> None:  # fmt: skip
+        """`desk`: the places of an application of our own, and `limit`: how much a worker there takes at a time."""
         self.running = 0
         self.site = site
         self.route = route
         self.spools = route.request_buffering
-        self.pool = Pool(
-            site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
-            keepalive=route.keepalive, idle_s=IDLE_S, limit=limit, yields=route.app is not None, down=down, shared=site,
-            terms=route.terms, roster=roster,
-        )  # fmt: skip
+        self.pool: Pool
+        if desk is None:
+            self.pool = Pool(
+                site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
+                keepalive=route.keepalive, idle_s=IDLE_S, down=down, shared=site, terms=route.terms, roster=roster,
+            )  # fmt: skip
+        else:
+            self.pool = PlacePool(
+                site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
+                keepalive=route.keepalive, idle_s=IDLE_S, down=down, shared=site, desk=desk, limit=limit, terms=route.terms,
+            )  # fmt: skip
         self.prefix = route.match.value.rstrip(b"/") if route.strip_prefix else b""
 
     def start(self, exchange: Exchange) -> None:

@@ -8,12 +8,14 @@ Must never know: the front. Next: `protocols/scgi.py` for the netstring.
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from gateway.ends import OPEN
 from gateway.errors import GatewayError, Retry
 from gateway.upstreams.connection import Connection
+from gateway.upstreams.places import Desk, PlacePool
 from gateway.upstreams.pool import Down, Member, Pool, Roster
 from gateway.variables import Variables
 from protocols.cgi import ScriptEvent, ScriptResponseReader
@@ -35,15 +37,27 @@ class ScgiInterface:
     needs_length = True
     spools = False
 
-    def __init__(self, site: Site, route: Route, down: Down | None = None, roster: Roster | None = None) -> None:
+    def __init__(
+        self, site: Site, route: Route, down: Down | None = None, desk: Desk | None = None, limit: float = math.inf,
+        roster: Roster | None = None,
+    ) -> None:  # fmt: skip
+        """`desk`: the places of an application of our own, and `limit`: how much a worker there takes at a time."""
         self.running = 0
         self.site = site
         self.route = route
         self.variables = Variables(route, site.software, encode_pair, ours=(b"CONTENT_LENGTH", b"SCGI"))
-        self.pool = Pool(
-            site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
-            keepalive=0, idle_s=IDLE_S, brief=True, ahead=route.preconnect, down=down, terms=route.terms, roster=roster,
-        )  # fmt: skip
+        self.pool: Pool
+        if desk is None:
+            self.pool = Pool(
+                site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
+                keepalive=0, idle_s=IDLE_S, brief=True, ahead=route.preconnect, down=down, terms=route.terms, roster=roster,
+            )  # fmt: skip
+        else:
+            self.pool = PlacePool(
+                site.turn, route.addresses, self._connection, self._ready, connect_s=route.connect_s,
+                keepalive=0, idle_s=IDLE_S, brief=True, ahead=route.preconnect, down=down, desk=desk, limit=limit,
+                terms=route.terms,
+            )  # fmt: skip
 
     def start(self, exchange: Exchange) -> None:
         """Send the request on a connection of its own."""

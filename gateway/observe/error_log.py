@@ -13,6 +13,7 @@ import re
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 
 from gateway.observe.log_file import LogFile
@@ -23,6 +24,8 @@ _MESSAGES = 512
 """Messages remembered to know them again; beyond that, the oldest is forgotten."""
 
 STDERR_LINE_BYTES = 64 * 1024
+LAST_LINES = 10
+"""Of what a worker prints, told again where it ends."""
 """A script's line is cut here, and what follows up to the line end is left out (SEMANTICS 81)."""
 
 # Besides the control characters (C0, DEL, C1): the line ends of Unicode, and marks that turn the
@@ -170,7 +173,7 @@ class StderrLog:
     A line is logged when its end came, or 64 KiB of it, or `close`; what memory it needs is bounded so.
     """
 
-    __slots__ = ("_log", "_origin", "_parts", "_size", "_skipped", "last_line")
+    __slots__ = ("_log", "_origin", "_parts", "_size", "_skipped", "last_lines")
 
     def __init__(self, log: ErrorLog, origin: str) -> None:
         self._log = log
@@ -179,8 +182,8 @@ class StderrLog:
         self._size = 0
         self._skipped = -1
         """Octets left out of the line that is being cut; -1 while none is."""
-        self.last_line = ""
-        """The last line that was not empty, escaped."""
+        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        """The last lines that were not empty, escaped."""
 
     def write(self, octets: bytes) -> None:
         """Take some octets, cut anywhere."""
@@ -220,7 +223,7 @@ class StderrLog:
         elif self._parts:
             line = self._take()
             if line:
-                self.last_line = line
+                self.last_lines.append(line)
                 lines.append(line)
 
     def _take(self) -> str:

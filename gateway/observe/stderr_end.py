@@ -1,4 +1,4 @@
-"""The end that takes a supervised worker's stderr: lines for the error log, the last one for the supervisor.
+"""The end that takes a supervised worker's stderr: lines for the error log, the last ones for the supervisor.
 
 Promise: it reads always, so that a worker never waits for its log.
 Must never know: how the worker is started. Next: `error_log.py`.
@@ -6,6 +6,7 @@ Must never know: how the worker is started. Next: `error_log.py`.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Protocol
 
 from gateway.ends import Close, End, Turn
@@ -14,11 +15,11 @@ from gateway.observe.error_log import ErrorLog, StderrLog
 
 class Printing(Protocol):
     pid: int
-    last_line: str
+    lines: deque[str]
 
 
 class StderrEnd(End):
-    """Logs what comes as that of the process that the worker is now; notes the last line in `worker.last_line`."""
+    """Logs what comes as that of the process that the worker is now; notes the last lines in `worker.lines`."""
 
     __slots__ = ("error_log", "log", "name", "worker")
 
@@ -33,8 +34,7 @@ class StderrEnd(End):
         if self.log is None:  # only now the process is known
             self.log = self.error_log.stderr_of("", "", f"{self.name}:{self.worker.pid}")
         self.log.write(octets)
-        if self.log.last_line:
-            self.worker.last_line = self.log.last_line
+        self.worker.lines = self.log.last_lines
 
     def received_eof(self, now: float) -> None:
         self._end()

@@ -1,4 +1,4 @@
-"""Memory: how the C library keeps that of this process, and how much another one has.
+"""How the C library keeps the memory of this process, and how much others have.
 
 Promise: buffers that come and go by the thousand do not make the heap shrink and grow each time; where the C library has
 no such switch, nothing happens.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 from typing import Final
 
 M_TRIM_THRESHOLD: Final = -1  # mallopt(3)
@@ -32,9 +33,11 @@ def keep_heap() -> None:
 
 
 def resident(pid: int) -> int:
-    """Octets of memory that a process has in use; 0 where it is gone."""
+    """Octets of memory that are in use by a process and all its descendants; 0 where it is gone."""
     try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        pages = int(Path(f"/proc/{pid}/statm").read_bytes().split()[1])
+        lists = [path.read_bytes() for path in Path(f"/proc/{pid}/task").glob("*/children")]
     except (OSError, IndexError):
         return 0
+    children = [int(child) for text in lists for child in text.split()]
+    return pages * os.sysconf("SC_PAGE_SIZE") + sum(map(resident, children))

@@ -15,10 +15,8 @@ import fcntl
 import math
 import mmap
 import os
-import struct
 import threading
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -37,7 +35,6 @@ SCARCE_S: Final = 60.0
 """So long after somebody starved at an address, nobody keeps a connection there."""
 FRESH_S: Final = 2.0
 """Without a sign of life for so long, an engine is not counted on."""
-TEXT_OCTETS: Final = 240
 
 _IDLE: Final = b"\x02"
 _WORD: Final = 8
@@ -49,9 +46,6 @@ _PID: Final = 0
 _HELD: Final = 1
 _REQUESTS: Final = 2
 _BEAT: Final = 3
-_APP: Final = 4 + TEXT_OCTETS // _WORD
-"""Words of one application: sequence, checksum, when to try again, length of the text, the text."""
-_TRIES: Final = 3
 
 
 def _nothing_pending() -> bool:
@@ -67,7 +61,6 @@ class Scoreboard:
 
     `slots`      engines that there may be at a time
     `addresses`  of workers, of which `starves` and `scarce` speak
-    `apps`       names of the applications of which the parent tells
     `counted`    for so many things (routes with scripts) the engines count what runs, each from 0 up
     `counters`   what the engines tell of their work; None: nothing
     `line`       connections that the parent holds until there is an engine for them
@@ -77,7 +70,6 @@ class Scoreboard:
         self,
         slots: int,
         addresses: Sequence[str],
-        apps: Sequence[str],
         counted: int,
         clock: Callable[[], float] = time.monotonic,
         counters: Counters | None = None,
@@ -88,8 +80,7 @@ class Scoreboard:
         self.numbers = {address: number for number, address in enumerate(addresses)}
         rows_end = _HEAD + slots * _ROW
         stamps_end = rows_end + len(addresses)
-        apps_end = stamps_end + len(apps) * _APP
-        words = apps_end + counted * slots
+        words = stamps_end + counted * slots
         self.states_at = words * _WORD
         self.states_end = self.states_at + slots
         self.map = mmap.mmap(-1, self.states_end)
@@ -103,8 +94,7 @@ class Scoreboard:
         self.stamps = self.seconds[rows_end:stamps_end]
         for number in range(len(addresses)):
             self.stamps[number] = -math.inf
-        self.apps_at = stamps_end
-        self.running = [self.words[apps_end + i * slots : apps_end + (i + 1) * slots] for i in range(counted)]
+        self.running = [self.words[stamps_end + i * slots : stamps_end + (i + 1) * slots] for i in range(counted)]
         # A lock of this kind is the process's: it goes with it, and no child inherits it. It would also go as soon
         # as the process closed any other descriptor of the file, so the file has no name and no other descriptor.
         self.lock_file = os.memfd_create("scoreboard", os.MFD_CLOEXEC)
@@ -117,10 +107,6 @@ class Scoreboard:
     def slot(self, number: int) -> Slot:
         """The place of one engine; the engine and its parent each make their own object."""
         return Slot(self, number)
-
-    def app(self, number: int) -> AppState:
-        """The state of an application, by its place among `apps`."""
-        return AppState(self, number)
 
     # ------------------------------------------------------------------ for the parent
 
@@ -301,71 +287,3 @@ class Slot:
     def tell(self, text: bytes) -> None:
         """What else there is to know of the engine."""
         self.board.counters.tell(self.number, text)
-
-
-class AppState:
-    """Whether an application is down, and why: its parent writes, all engines read.
-
-    The sequence is odd while the rest is being written, so a reader knows that it has read of two states. The
-    checksum tells it also where a processor shows what another one has written in another order.
-    """
-
-    def __init__(self, board: Scoreboard, number: int) -> None:
-        self._words = board.words
-        self._seconds = board.seconds
-        self._at = board.apps_at + number * _APP
-        first = (self._at + 2) * _WORD
-        self._octets = board.octets[first : first + 2 * _WORD + TEXT_OCTETS]
-        self._text = self._octets[2 * _WORD :]
-        self._known = (0, "", 0.0)
-        """Sequence, text and time of the last state that was read whole: one tuple, for threads may share us."""
-
-    # ------------------------------------------------------------------ for the parent
-
-    def down(self, text: str, retry_after_s: float, now: float) -> None:
-        """Nobody will answer, for this reason, until about so much later."""
-        octets = text.encode("utf-8", "replace")
-        if len(octets) > TEXT_OCTETS:
-            octets = octets[:TEXT_OCTETS].decode("utf-8", "ignore").encode()
-        due = now + retry_after_s
-        if abs(self._seconds[self._at + 2] - due) < 1.0 and self._text[: self._words[self._at + 3]] == octets:
-            return  # told already; a whole number of seconds from now is a little later each time
-        self._write(octets, due)
-
-    def up(self) -> None:
-        """Somebody will."""
-        if self._words[self._at + 3]:
-            self._write(b"", 0.0)
-
-    def _write(self, octets: bytes, due: float) -> None:
-        words, at = self._words, self._at
-        sequence = words[at] + 2
-        words[at] = sequence - 1
-        self._seconds[at + 2] = due
-        words[at + 3] = len(octets)
-        self._text[: len(octets)] = octets
-        words[at + 1] = zlib.crc32(bytes(self._octets), sequence & 0xFFFFFFFF)
-        words[at] = sequence
-
-    # ------------------------------------------------------------------ for the engines, asked as a supervisor is
-
-    def why(self, now: float) -> str:
-        """Why nobody will answer a request that comes now; "" where somebody will."""
-        return self._state()[1]
-
-    def retry_after_s(self, now: float) -> int:
-        """When it may be otherwise, in whole seconds from now."""
-        return max(1, math.ceil(self._state()[2] - now))
-
-    def _state(self) -> tuple[int, str, float]:
-        for _ in range(_TRIES):
-            sequence = self._words[self._at]
-            if sequence == self._known[0]:
-                break
-            octets, checksum = bytes(self._octets), self._words[self._at + 1]
-            whole = self._words[self._at] == sequence and sequence % 2 == 0
-            if whole and zlib.crc32(octets, sequence & 0xFFFFFFFF) == checksum:
-                due, length = struct.unpack_from("=dq", octets)
-                self._known = (sequence, octets[2 * _WORD : 2 * _WORD + length].decode(), due)
-                break
-        return self._known

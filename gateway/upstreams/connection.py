@@ -37,6 +37,9 @@ class Carried(Protocol):
     """Whether a kept connection was found dead under it: the next one must be a new one."""
     avoid: tuple[Any, ...]
     """Members at which it has failed."""
+    deadline: float
+    late: str
+    """What is late after `deadline`."""
 
     def pump(self) -> None: ...
     def failed(self, error: GatewayError) -> None: ...
@@ -85,7 +88,7 @@ def blame(pool: Pool, member: Member, exchange: Carried, error: GatewayError) ->
 class Connection(End, Generic[Exchanged]):
     """An end towards a worker, kept by a pool."""
 
-    __slots__ = ("busy", "exchange", "mark", "member", "open", "pool", "proven", "since", "used")
+    __slots__ = ("busy", "due", "exchange", "mark", "member", "open", "pool", "proven", "since", "used")
 
     exchange: Exchanged | None
 
@@ -103,6 +106,8 @@ class Connection(End, Generic[Exchanged]):
         """How many requests it has carried, the present one included."""
         self.mark = 0
         """`writes` when its present request began."""
+        self.due = 0.0
+        """When the answer should have come that nobody wants any more, and for which the worker is waited for; else 0."""
 
     # ------------------------------------------------------------------ for the exchange (Call)
 
@@ -125,8 +130,11 @@ class Connection(End, Generic[Exchanged]):
 
     def abort(self, *, client_left: bool = False) -> None:
         """The exchange wants nothing more: what is half said on this stream can't be taken back."""
-        self.exchange = None
-        self.close(Close.ABORT)
+        exchange, self.exchange = self.exchange, None
+        if exchange is None or not self.pool.given_up(self, exchange, answered=self.proven):
+            self.close(Close.ABORT)
+        else:
+            self.read(True)
 
     def close(self, how: Close) -> None:
         """As of any end; but what a worker does not take of what is left to be said is not kept for ever."""
@@ -154,7 +162,10 @@ class Connection(End, Generic[Exchanged]):
             self.close(Close.ABORT)
             return
         if self.exchange is None:
-            self.pool.retire(self)
+            if self.busy:
+                self.pool.still_busy(self)
+            else:
+                self.pool.retire(self)
             return
         self.pool.struck(self.member)
         error = too_late(self.pool, self.upstream)
@@ -203,6 +214,9 @@ class Connection(End, Generic[Exchanged]):
 
     def broken_off(self, error: OSError | None = None) -> GatewayError:
         """The error for a worker that went away in the middle."""
+        failure = self.pool.hung(self)
+        if failure is not None:
+            return failure
         failure = broken_off(self.upstream, error)
         if self.writes == self.mark:  # not one octet of the request was taken
             failure.retry = Retry.SAFE

@@ -12,6 +12,7 @@ from gateway.ends import Address
 
 if TYPE_CHECKING:
     from gateway.upstreams.connection import Connection
+    from gateway.upstreams.places import Place
 
 
 class Member:
@@ -19,7 +20,7 @@ class Member:
 
     __slots__ = (
         "address", "authority", "credit", "down", "down_until", "idle", "leaving", "least_idle", "limit", "looked_at",
-        "multiplexes", "name", "open", "outs", "proven", "scarce", "served", "since", "source", "strikes", "tier",
+        "multiplexes", "name", "open", "outs", "place", "proven", "scarce", "served", "since", "source", "strikes", "tier",
         "trial", "unproven", "weight",
     )  # fmt: skip
 
@@ -66,6 +67,8 @@ class Member:
         self.looked_at = -1.0
         self.scarce = False
         """Whether a neighbour starved there of late, when we last looked."""
+        self.place: Place | None = None
+        """Where a worker of our own is, or may be; None for somebody else's."""
 
     @property
     def outstanding(self) -> int:

@@ -28,7 +28,7 @@ from gateway.upstreams.member import Member as Member
 from gateway.upstreams.terms import Entry, Standing, Terms
 
 if TYPE_CHECKING:
-    from gateway.upstreams.connection import Connection
+    from gateway.upstreams.connection import Carried, Connection
 
 YIELD_S: Final = 0.2
 TRIAL_S: Final = 5.0
@@ -352,6 +352,27 @@ class Pool:
             member.idle.remove(connection)
         if self.waiting:
             self.serve_waiting()
+
+    def began(self, member: Member) -> None:
+        """A request more shares a connection there."""
+        member.open += 1
+
+    def over(self, member: Member, count: int = 1) -> None:
+        """So many less."""
+        member.open -= count
+
+    def given_up(self, connection: Connection[Any], exchange: Carried, *, answered: bool) -> bool:
+        """Nobody wants its answer any more, of which some has come if `answered`. Whether the connection is to be kept
+        all the same, until the worker has done with it."""
+        return False
+
+    def still_busy(self, connection: Connection[Any]) -> None:
+        """A connection that was given up has not ended by its deadline."""
+        self.retire(connection)
+
+    def hung(self, connection: Connection[Any]) -> GatewayError | None:
+        """The error, if its worker was ended because it did not answer."""
+        return None
 
     def retire(self, connection: Connection[Any]) -> None:
         """An idle connection is of no use any more."""

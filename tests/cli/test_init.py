@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from gateway import config_app_keys as app_keys
 from gateway import config_keys as keys
 from gateway.cli import main
 from gateway.cli.init import reference, starter
 from gateway.config import load_config, parse_config
 
 TABLES = (keys.SERVER, keys.CHILDREN, keys.LIMITS, keys.TIMEOUTS, keys.LOG, keys.ROUTE, keys.ROUTE_TIMEOUTS,
-          keys.ROUTE_LIMITS, keys.APP, keys.WORKERS)  # fmt: skip
+          keys.ROUTE_LIMITS, app_keys.APP, app_keys.WORKERS, app_keys.STAFF, app_keys.RLIMITS)  # fmt: skip
 
 
 def test_what_it_writes_passes_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,13 +43,15 @@ def test_a_file_where_the_directory_should_be(tmp_path: Path, capsys: pytest.Cap
     assert main(["init", str(tmp_path / "gateway.toml")]) == 2
     assert "public cannot be written" in capsys.readouterr().err
     assert not (tmp_path / "gateway.toml").exists()
+OWN = ("timeouts", "limits", "workers", "rlimits")
+"""Tables of their own."""
 
 
 def test_every_key_is_explained() -> None:
     text = starter()
     for table in TABLES:
         for key in table:
-            if key.example and not (table is keys.ROUTE and key.name in ("timeouts", "limits")):  # tables of their own
+            if key.example and (table not in (keys.ROUTE, app_keys.APP) or key.name not in OWN):
                 assert re.search(rf"^(# )?{key.name} = .*# {re.escape(key.meaning)}", text, re.MULTILINE), key.name
 
 
@@ -57,8 +60,10 @@ def test_all_of_it_switched_on_is_toml() -> None:
     assert set(tables) == {"server", "log", "routes", "apps"}
     assert set(tables["server"]) == {key.name for key in keys.SERVER if not key.later}
     assert set(tables["server"]["children"]) == {key.name for key in keys.CHILDREN}
-    assert set(tables["apps"]["hello"]["workers"]) == {key.name for key in keys.WORKERS}
-    assert set().union(*tables["apps"].values()) == {key.name for key in keys.APP}
+    assert set(tables["apps"]["hello"]["workers"]) == {key.name for key in app_keys.WORKERS}
+    assert set(tables["apps"]["php"]["workers"]) == {key.name for key in app_keys.STAFF}
+    assert set(tables["apps"]["php"]["rlimits"]) == {key.name for key in app_keys.RLIMITS}
+    assert set().union(*tables["apps"].values()) == {key.name for key in app_keys.APP}
     assert set(tables["routes"][-1]) == {key.name for key in keys.ROUTE if not key.later}
 
 

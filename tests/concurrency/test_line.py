@@ -21,7 +21,7 @@ class Refuser:
 class House:
     def __init__(self, children: Children) -> None:
         self.hosting = Hosting("fork", children=children)
-        self.board = Scoreboard(children.max, (), (), 0)
+        self.board = Scoreboard(children.max, (), 0)
         self.driver = self
         self.now = 0.0
         self.told: list[str] = []

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway import config_app_keys as app_keys
 from gateway import config_keys as keys
 from gateway import config_values as values
 from gateway.cli.init import reference, starter
@@ -297,7 +298,7 @@ _VALUES: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=5,
 )
-_NAMES = sorted({key.name for table in (keys.SERVER, keys.LOG, keys.ROUTE, keys.APP) for key in table})
+_NAMES = sorted({key.name for table in (keys.SERVER, keys.LOG, keys.ROUTE, app_keys.APP) for key in table})
 
 
 @settings(max_examples=300, deadline=None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import sys
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from gateway import models
 from gateway.config import App, Config, ConfigError, Server, directory_config, parse_config
 from gateway.models import MODELS, Children, Hosting, server_hosting, worker_hosting
+from gateway.processes.staff import Staff
 
 ROUTE = '[[routes]]\npath = "/"\ninterface = "http"\naddress = "127.0.0.1:9000"\n'
 WSGI = ROUTE + '[apps.x]\nwsgi = "hello:application"\n'
@@ -122,9 +125,35 @@ def test_mistakes_in_server(text: str, line: int, told: str) -> None:
 
 def test_a_command_is_as_it_was() -> None:
     found = app(COMMAND + "workers = 3\n")
-    assert (found.kind, found.specifier, found.interface, found.workers) == ("command", "", "fastcgi", 3)
+    assert (found.kind, found.specifier, found.interface, found.staff) == ("command", "", "fastcgi", Staff(3, 3))
     assert os.path.isabs(found.command[0])
-    assert app(COMMAND + "workers = { min = 2, max = 2 }\n").workers == 2
+    assert app(COMMAND + "workers = { min = 2 }\n").staff == Staff(2, 2)
+    assert app(COMMAND + "workers = { max = 4 }\n").staff == Staff(1, 4)
+    assert app(COMMAND + "workers = { min = 0 }\n").staff == Staff(0, 1)
+    found = app(
+        COMMAND + 'workers = { min = 0, max = 3, idle = "5s", requests = 9, memory = "1MiB", lifetime = "1h", '
+        'start = "10s", busy = "60s", at_once = 4 }\n'
+    )
+    assert (found.staff, found.at_once) == (Staff(0, 3, 5.0, 9, 1 << 20, 3600.0, 10.0, 60.0), 4)
+
+
+def test_what_bounds_the_processes_of_an_app() -> None:
+    user = pwd.getpwuid(os.getuid()).pw_name
+    found = app(
+        COMMAND + f'user = "{user}"\ngroup = "{grp.getgrgid(os.getgid()).gr_name}"\numask = "027"\nnice = 5\n'
+        'cgroup = "web"\nrlimits = { files = 64, memory = "64MiB", processes = 4, cpu = "1h", core = 0 }\n'
+    )
+    assert (found.user, found.umask, found.nice) == (user, 0o27, 5)
+    assert found.cgroup == "/web"
+    limits = {"files": 64, "memory": 64 << 20, "processes": 4, "cpu": 3600, "core": 0}
+    assert dict(found.rlimits) == limits
+
+
+def test_what_is_hosted_can_be_replaced_as_a_whole() -> None:
+    found = app(WSGI + 'workers = { max = 4, memory = "1GiB", lifetime = "1d", start = "5s" }\n')
+    assert found.staff == Staff(1, 1, memory=1 << 30, lifetime_s=86400.0, start_s=5.0)
+    assert found.hosting.children.max == 4
+    assert app(WSGI).staff == Staff(1, 1, start_s=60.0)
 
 
 def test_an_application_with_its_defaults(tmp_path: Path) -> None:
@@ -206,8 +235,14 @@ def test_where_no_application_is(specifier: str, told: str) -> None:
         (COMMAND + "threads = 4\n", 8, "is its own business\n  allowed: workers = 4"),
         (COMMAND + 'concurrency = "prefork"\n', 8, 'wsgi or asgi = "module:callable"'),
         (COMMAND + 'python = "python3"\n', 8, 'command = ["python3", "program.py"]'),
-        (COMMAND + "workers = { min = 1, max = 4 }\n", 8, "workers = 4"),
-        (COMMAND + "workers = { requests = 4 }\n", 8, "a fixed number of workers"),
+        (COMMAND + "workers = { min = 5, max = 4 }\n", 8, "more than there may be at most (4)"),
+        (COMMAND + "workers = { max = 501 }\n", 8, "from 1 to 500"),
+        (COMMAND + "workers = { threads = 4 }\n", 8, "no such key"),
+        (COMMAND + "workers = { busy = 'long' }\n", 8, "a duration"),
+        (COMMAND + "umask = 27\n", 8, 'three octal digits in quotes: "027"'),
+        (COMMAND + "nice = 20\n", 8, "from -20 to 19"),
+        (COMMAND + "rlimits = { file = 4 }\n", 8, "did you mean 'files'"),
+        (COMMAND + 'group = "nobody-has-it"\n', 8, "no such group"),
         (COMMAND + "workers = 0\n", 8, "a whole number from 1"),
         (COMMAND + "inteface = 3\n", 8, "did you mean 'interface'"),
         (WSGI + 'concurrency = "gevent"\n', 7, "did you mean 'event'"),

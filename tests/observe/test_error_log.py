@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import syslog
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -149,7 +150,7 @@ class TestStderrOfScripts:
         stderr.close()
         mark = "warn exchange=1f route=/cgi-bin/: stderr: "
         assert written.lines == [mark + "one", mark + "two", mark + "three"]
-        assert stderr.last_line == "three"
+        assert list(stderr.last_lines) == ["one", "two", "three"]
 
     def test_what_is_printed_twice_is_logged_twice(self, written: Written, stderr: StderrLog) -> None:
         stderr.write(b"same\nsame\n")
@@ -174,16 +175,16 @@ class TestStderrOfScripts:
         stderr.write(b"\n")
         assert written.lines == ["warn exchange=1f route=/cgi-bin/: stderr: " + "x" * STDERR_LINE_BYTES]
 
-    def test_a_worker_s_end_notes_the_last_line(self, written: Written) -> None:
+    def test_a_worker_s_end_notes_the_last_lines(self, written: Written) -> None:
         class Worker:
             pid = 0
-            last_line = ""
+            lines: deque[str] = deque()
 
         worker = Worker()
         end = StderrEnd(Turn(), written.log, "wiki", worker)
         worker.pid = 4711
         end.received(b"first\nlast\n", 0)
-        assert worker.last_line == "last"
+        assert list(worker.lines) == ["first", "last"]
         assert written.lines[-1] == "warn upstream=wiki:4711: stderr: last"
         end.received_eof(0)
         assert end.closing is Close.ABORT

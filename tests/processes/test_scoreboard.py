@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import random
 import signal
 import subprocess
 import threading
@@ -25,7 +24,6 @@ from gateway.processes.scoreboard import (
     IDLE,
     SCARCE_S,
     STARTING,
-    TEXT_OCTETS,
     Scoreboard,
     Slot,
 )
@@ -48,7 +46,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def board(clock: Clock) -> Iterator[Scoreboard]:
-    made = Scoreboard(8, ADDRESSES, ["wiki", "blog"], 3, clock)
+    made = Scoreboard(8, ADDRESSES, 3, clock)
     yield made
     made.close()
 
@@ -81,7 +79,6 @@ def test_a_new_board_is_empty(board: Scoreboard) -> None:
     assert not board.has_line()
     assert not slot.waiting()
     assert not slot.scarce(ADDRESSES[0])
-    assert board.app(0).why(0) == ""
 
 
 def test_what_one_process_writes_another_one_reads(board: Scoreboard, clock: Clock) -> None:
@@ -131,7 +128,7 @@ def test_clearing_frees_the_slot_of_the_dead_and_no_other(board: Scoreboard) -> 
 
 @given(st.lists(st.sampled_from([FREE, STARTING, IDLE, BUSY, ENDING]), min_size=1, max_size=70), st.data())
 def test_the_parent_counts_who_is_idle_and_who_is_not(states: list[int], data: st.DataObject) -> None:
-    board = Scoreboard(len(states), ["a"], ["b"], 2)
+    board = Scoreboard(len(states), ["a"], 2)
     for number, state in enumerate(states):
         board.slot(number).state = state
     first = data.draw(st.integers(0, len(states)))
@@ -201,7 +198,7 @@ def test_only_who_listens_and_lives_counts_for_an_even_spread(board: Scoreboard,
 
 @given(st.lists(st.tuples(st.sampled_from([IDLE, BUSY]), st.integers(0, 5)), min_size=2, max_size=9))
 def test_the_one_with_the_fewest_is_found_wherever_it_is(engines: list[tuple[int, int]]) -> None:
-    board = Scoreboard(len(engines), (), (), 0)
+    board = Scoreboard(len(engines), (), 0)
     for number, (state, held) in enumerate(engines):
         slot = board.slot(number)
         slot.take()
@@ -388,85 +385,3 @@ def test_who_starves_is_heard_by_all_for_a_minute(board: Scoreboard, clock: Cloc
 def test_an_address_that_nobody_named_is_never_scarce(board: Scoreboard) -> None:
     board.slot(0).starves("10.0.0.1:80")
     assert not board.slot(0).scarce("10.0.0.1:80")
-
-
-# ---------------------------------------------------------------------- applications
-
-
-def test_an_app_that_is_down_says_why_and_until_when(board: Scoreboard) -> None:
-    told, read = board.app(1), board.app(1)
-    told.down("its worker dies at once", 3, 100.0)
-    assert read.why(100.0) == "its worker dies at once"
-    assert read.retry_after_s(100.0) == 3
-    assert read.retry_after_s(101.5) == 2
-    assert read.retry_after_s(200.0) == 1
-    assert board.app(0).why(100.0) == ""
-    told.up()
-    assert read.why(100.0) == ""
-
-
-def test_what_is_told_again_is_not_written_again(board: Scoreboard) -> None:
-    told = board.app(0)
-    for text, retry_after_s, now, written in [
-        ("it dies", 3, 100.0, True),
-        ("it dies", 3, 100.9, False),
-        ("it dies", 2, 101.2, False),
-        ("it fails", 2, 101.2, True),
-        ("it fails", 4, 101.2, True),
-    ]:
-        before = bytes(board.octets)
-        told.down(text, retry_after_s, now)
-        assert (bytes(board.octets) != before) is written
-    told.up()
-    before = bytes(board.octets)
-    told.up()
-    assert bytes(board.octets) == before
-
-
-@given(st.text(max_size=300), st.text(min_size=1, max_size=300))
-def test_any_text_comes_out_as_far_as_there_is_room(first: str, second: str) -> None:
-    board = Scoreboard(1, (), ["wiki"], 0)
-    read = board.app(0)
-    for text in (first, second):
-        board.app(0).down(text, 60, 0)
-        expected = text.encode("utf-8", "replace")[:TEXT_OCTETS].decode("utf-8", "ignore")
-        assert read.why(0) == expected
-    board.close()
-
-
-def test_a_reader_never_sees_half_of_one_state_and_half_of_another(board: Scoreboard) -> None:
-    def write() -> None:
-        told = board.app(0)
-        letters = random.Random(1)
-        while True:
-            letter = letters.choice("abcdefgh")
-            told.down(letter * (ord(letter) - ord("a") + 100), 10.0 * ord(letter), 0)
-
-    board.app(0).down("a" * 100, 970, 0)
-    pid = child(write)
-    read = board.app(0)
-    seen: set[str] = set()
-    while len(seen) < 8 or read._known[0] < 20_000:
-        text = read.why(0)
-        assert text == text[0] * (ord(text[0]) - ord("a") + 100)
-        assert read._known[2] == 10.0 * ord(text[0])
-        seen.add(text)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-
-
-def test_a_state_that_is_being_written_is_not_believed_yet(board: Scoreboard) -> None:
-    board.app(0).down("it dies", 3, 100.0)
-    read = board.app(0)
-    assert read.why(100.0) == "it dies"
-
-    at = board.apps_at  # the parent is stopped in the middle of a word
-    board.words[at] += 1
-    board.octets[(at + 4) * 8 : (at + 5) * 8] = b"it fails"
-    assert read.why(200.0) == "it dies"
-    assert board.app(0).why(200.0) == ""  # one that has read nothing before: so it tries
-    # the number says that it is whole, and the octets have not come through yet
-    board.words[at] += 1
-    assert read.why(200.0) == "it dies"
-    board.app(0).down("it fails", 3, 300.0)
-    assert read.why(300.0) == "it fails"
