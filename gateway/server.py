@@ -127,7 +127,7 @@ class Server(House):
         )  # fmt: skip
         site.services = [Service(route, self._interface(site, route)) for route in map(self._served_at, self.config.routes)]
         site.router = Router([service.route for service in site.services])
-        engine = Engine(driver, reaper, site, Http1Front, publisher=Publisher(site))
+        engine = Engine(driver, reaper, site, Http1Front, publisher=Publisher(site, self.board.counters.text_octets))
         engine.grace_s = self.grace_s
         return engine
 
