@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from gateway.observe.status import Member, Note
-from gateway.processes.counters import TEXT_OCTETS, Counters
+from gateway.processes.counters import Counters
 from gateway.site import Alone, Service, Site
 from gateway.upstreams.terms import Standing
 
@@ -26,8 +26,10 @@ PATH_OCTETS: Final = 200
 class Publisher:
     """Of one engine."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, room: int) -> None:
+        """`room`: octets that its text may have."""
         self.site = site
+        self.room = room
         self._last = b""
 
     def tick(self, now: float) -> None:
@@ -59,15 +61,12 @@ class Publisher:
             (number, [_member(one) for one in service.interface.pool.standings()])
             for number, service in enumerate(self.site.services) if hasattr(service.interface, "pool")
         ]  # fmt: skip
-        note = Note(requests[:TOLD], members, len(requests[TOLD:]))
-        while len(text := msgspec.json.encode(note)) > TEXT_OCTETS:
-            if note.requests:
-                note.requests.pop()
-                note.left_out += 1
-            elif note.members:
-                note.members.pop()
-            else:
-                return b""
+        text = msgspec.json.encode(Note(requests[:TOLD], members))
+        if len(text) > self.room:  # only of whom there is something to tell
+            members = [(number, [one for one in of_route if not _rests(one)]) for number, of_route in members]
+            text = msgspec.json.encode(Note(requests[:TOLD], members))
+        if len(text) > self.room:
+            text = msgspec.json.encode(Note(requests[:TOLD], []))
         return text
 
     def _requests(self, now: float) -> list[tuple[str, str, str, int, str, float]]:
@@ -86,6 +85,10 @@ class Publisher:
             )  # fmt: skip
         found.sort(key=lambda one: one[-1])
         return found
+
+
+def _rests(member: Member) -> bool:
+    return member.state == "up" and not (member.outstanding or member.failures)
 
 
 def _member(one: Standing) -> Member:

@@ -23,13 +23,16 @@ from gateway.processes.scoreboard import BUSY, ENDING, FREE, IDLE, STARTING, Sco
 
 STATES = {STARTING: "starting", IDLE: "idle", BUSY: "busy", ENDING: "ending"}
 NO_ROUTE = "-"
+TEXT_OCTETS = 4 * 1024
+"""For each route, of what an engine tells in words: 40 members."""
 Key: TypeAlias = tuple[str, str, int]
 """Name, interface, and the how manieth with both: a route that stays the same in a new config."""
 
 
 def counters_for(config: Config, slots: int) -> Counters:
     """A row for each route, and one for requests of none; a slot for each engine, and one for who turns clients away."""
-    return Counters(slots + 1, len(config.routes) + 1, counts.WIDTH, counts.GAUGES)
+    rows = len(config.routes) + 1
+    return Counters(slots + 1, rows, counts.WIDTH, counts.GAUGES, TEXT_OCTETS * rows)
 
 
 class Reporter:

@@ -166,7 +166,8 @@ class Server(House):
         routes = map(self._served_at, self.config.routes)
         site.services = [Service(route, self._interface(site, route, clerk)) for route in routes]
         site.router = Router([service.route for service in site.services])
-        engine = Engine(driver, reaper, site, Http1Front, clerk if clerk.desks else None, Publisher(site))
+        publisher = Publisher(site, self.board.counters.text_octets)
+        engine = Engine(driver, reaper, site, Http1Front, clerk if clerk.desks else None, publisher)
         engine.grace_s = self.grace_s
         return engine
 

@@ -50,8 +50,6 @@ class Note(msgspec.Struct, array_like=True):
     """Id, method, path, route, upstream, and when each came, on the clock that all processes share."""
     members: list[tuple[int, list[Member]]]
     """By route."""
-    left_out: int = 0
-    """Requests for which there was no room."""
 
 
 class Engine(msgspec.Struct):

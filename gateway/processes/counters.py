@@ -13,8 +13,6 @@ from array import array
 from collections.abc import Collection, Sequence
 from typing import Final
 
-TEXT_OCTETS: Final = 8 * 1024 - 24
-"""Memory that nobody writes to costs nothing."""
 _WORD: Final = 8
 _HEAD: Final = 3
 """Words before a text: sequence, checksum, length."""
@@ -22,16 +20,20 @@ _TRIES: Final = 3
 
 
 class Counters:
-    """`slots` engines count, each the same `rows` of `width` numbers; `gauges` are those that end with an engine."""
+    """`slots` engines count, each the same `rows` of `width` numbers, and each has a text of so many octets at most.
 
-    def __init__(self, slots: int, rows: int, width: int, gauges: Collection[int] = ()) -> None:
+    `gauges` are the numbers that end with an engine. Memory that nobody writes to costs nothing.
+    """
+
+    def __init__(self, slots: int, rows: int, width: int, gauges: Collection[int] = (), text_octets: int = 0) -> None:
         self.slots = slots
         self.rows = rows
         self.width = width
         self.gauges = gauges
-        self.text_words = _HEAD + TEXT_OCTETS // _WORD if rows else 0
+        self.text_octets = text_octets
+        self.text_words = _HEAD + -(-text_octets // _WORD)
         self.slot_words = self.text_words + rows * width
-        self.map = mmap.mmap(-1, max(1, slots * self.slot_words) * _WORD)
+        self.map = mmap.mmap(-1, slots * self.slot_words * _WORD)
         self.octets = memoryview(self.map)
         self.words: memoryview[int] = self.octets.cast("q")
         self.gone = [[0] * width for _ in range(rows)]
@@ -46,11 +48,11 @@ class Counters:
             self.words[at : at + self.width] = memoryview(array("q", values))
 
     def tell(self, slot: int, text: bytes) -> None:
-        """A text in place of the one before; at most TEXT_OCTETS.
+        """A text in place of the one before.
 
         The sequence is odd while it is being written, and the checksum tells a reader that it has read of two.
         """
-        if not self.rows:
+        if len(text) > self.text_octets:
             return
         at = slot * self.slot_words
         words, first = self.words, (at + _HEAD) * _WORD
@@ -65,8 +67,6 @@ class Counters:
 
     def clear(self, slot: int) -> None:
         """The engine is dead: what it has counted stays counted."""
-        if not self.rows:
-            return
         at = slot * self.slot_words
         if self.words[at]:
             self.words[at : at + _HEAD] = memoryview(array("q", [0] * _HEAD))
@@ -94,9 +94,9 @@ class Counters:
         """The text of an engine; b"" where it has told none, or writes one right now."""
         at = slot * self.slot_words
         first = (at + _HEAD) * _WORD
-        for _ in range(_TRIES if self.rows else 0):
+        for _ in range(_TRIES):
             sequence, checksum, length = self.words[at : at + _HEAD].tolist()
-            if sequence % 2 == 0 and 0 < length <= TEXT_OCTETS:
+            if sequence % 2 == 0 and 0 < length <= self.text_octets:
                 text = bytes(self.octets[first : first + length])
                 if zlib.crc32(text, sequence & 0xFFFFFFFF) == checksum and self.words[at] == sequence:
                     return text

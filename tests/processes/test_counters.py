@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.processes.counters import TEXT_OCTETS, Counters
+from gateway.processes.counters import Counters
 
 WIDTH = 4
 GAUGE = 3
@@ -17,7 +17,7 @@ GAUGE = 3
 
 @pytest.fixture
 def counters() -> Counters:
-    return Counters(3, 2, WIDTH, (GAUGE,))
+    return Counters(3, 2, WIDTH, (GAUGE,), 100)
 
 
 def in_child(counters: Counters, slot: int, row: int, values: list[int]) -> None:
@@ -67,8 +67,10 @@ def test_nothing_ever_gets_less(steps: list[tuple[int, bool]]) -> None:
 
 def test_a_text_is_read_whole_or_not_at_all(counters: Counters) -> None:
     counters.tell(1, b"one")
-    counters.tell(1, b"x" * TEXT_OCTETS)
-    assert counters.told(1) == b"x" * TEXT_OCTETS
+    counters.tell(1, b"x" * 100)
+    assert counters.told(1) == b"x" * 100
+    counters.tell(1, b"x" * 101)
+    assert counters.told(1) == b"x" * 100
     counters.words[counters.slot_words] += 1  # its writer was killed in the middle
     assert counters.told(1) == b""
     counters.words[counters.slot_words] += 1

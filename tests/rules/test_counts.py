@@ -11,6 +11,7 @@ import pytest
 import gateway
 from gateway import counts
 from gateway.counts import BUCKETS, CAUSES, FAILURES, IN_FLIGHT, OCTETS, QUEUED, RETRIES, Counts, failures, quantile
+from gateway.ends import Address
 from gateway.processes.explain import _STATUS
 from gateway.publish import Publisher
 from gateway.site import Alone
@@ -104,7 +105,7 @@ def test_a_client_that_leaves(talk: Any) -> None:
 def test_what_changed_is_told_once(talk: Any) -> None:
     one = talk(route("http"), route("http", path="/other"))
     heard = one.site.neighbours = Heard()
-    publisher = Publisher(one.site)
+    publisher = Publisher(one.site, 4096)
     one.client >> GET
     publisher.tick(one.turn.now)
     assert list(heard.rows) == [0]
@@ -120,7 +121,7 @@ def test_what_changed_is_told_once(talk: Any) -> None:
 def test_at_another_place_it_is_counted_from_nothing(talk: Any) -> None:
     one = talk(route("http"))
     heard = one.site.neighbours = Heard()
-    publisher = Publisher(one.site)
+    publisher = Publisher(one.site, 4096)
     one.client >> GET
     one.worker >> OK
     publisher.leave(one.turn.now)
@@ -136,7 +137,7 @@ def test_at_another_place_it_is_counted_from_nothing(talk: Any) -> None:
 def test_what_takes_long_is_told_and_its_query_is_not(talk: Any) -> None:
     one = talk(route("http"))
     heard = one.site.neighbours = Heard()
-    publisher = Publisher(one.site)
+    publisher = Publisher(one.site, 4096)
     one.client >> GET
     publisher.tick(one.turn.now)
     assert b'"/a"' not in heard.texts[-1]
@@ -145,13 +146,28 @@ def test_what_takes_long_is_told_and_its_query_is_not(talk: Any) -> None:
     assert b"?b" not in heard.texts[-1]
 
 
+def test_where_there_is_no_room_for_all_it_tells_of_what_is_not_as_it_should_be(talk: Any) -> None:
+    addresses = tuple(Address("127.0.0.1", port) for port in range(1, 200))
+    one = talk(route("http", addresses=addresses))
+    heard = one.site.neighbours = Heard()
+    publisher = Publisher(one.site, 1024)
+    for member in one.pool.members[7:9]:
+        one.pool.passed_over(member)
+    publisher.tick(one.turn.now)
+    assert [text.count(b"127.0.0.1") for text in heard.texts] == [2]
+    for member in one.pool.members:
+        one.pool.passed_over(member)
+    publisher.tick(one.turn.now)
+    assert heard.texts[-1] == b"[[],[]]"
+
+
 def test_a_queue_is_told(talk: Any) -> None:
     one = talk(route("http"))
     one.pool.members[0].limit = 1
     one.client >> GET
     one.connect() >> GET
     heard = one.site.neighbours = Heard()
-    Publisher(one.site).tick(one.turn.now)
+    Publisher(one.site, 4096).tick(one.turn.now)
     assert (heard.rows[0][QUEUED], heard.rows[0][IN_FLIGHT]) == (1, 2)
 
 
