@@ -54,6 +54,7 @@ COMPILED = (
     "gateway/site.py",
     "gateway/spool.py",
     "gateway/upstreams/connection.py",
+    "gateway/upstreams/places.py",
     "gateway/upstreams/pool.py",
     "gateway/variables.py",
     "protocols/cgi.py",

@@ -178,7 +178,7 @@ def test_a_worker_that_hangs_is_ended_and_its_request_answered_504(
     gateway: Any, tmp_path: Path, kind: str, how: str
 ) -> None:
     busy, more = ("1s", "") if how == "busy" else ("0", 'timeouts = { response = "1s" }')
-    pool = Pool(gateway, tmp_path, kind, f'{{ min = 1, busy = "{busy}" }}', more=more)
+    pool = Pool(gateway, tmp_path, kind, f'{{ min = 1, max = 2, busy = "{busy}" }}', more=more)
     before = pool.ask("/?x").text.split()[0]
     assert pool.ask(f"/?wait={tmp_path}/never").status_code == 504
     assert pool.ask("/?again").text.split()[1:] == ["GET", "again"]
