@@ -58,6 +58,7 @@ COMPILED = (
     "gateway/upstreams/connection.py",
     "gateway/upstreams/health.py",
     "gateway/upstreams/member.py",
+    "gateway/upstreams/places.py",
     "gateway/upstreams/pool.py",
     "gateway/variables.py",
     "protocols/cgi.py",

@@ -284,10 +284,10 @@ class Desk:
         """Whether nobody else sends requests there."""
         return self.places.words[_USED] <= 1
 
-    def grows(self) -> bool:
-        """Whether there may be a further worker."""
+    def grows(self, called: int) -> bool:
+        """Whether there may be a further worker, beside so many of whom the places do not tell yet."""
         states = bytes(self.places.states)
-        return states.count(OPEN) + states.count(STARTING) + states.count(BROKEN) < self.places.words[_MOST]
+        return called + states.count(OPEN) + states.count(STARTING) + states.count(BROKEN) < self.places.words[_MOST]
 
     def call(self) -> None:
         """Have the parent look at the places."""

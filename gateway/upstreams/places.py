@@ -69,8 +69,8 @@ class Desk(Protocol):
     def sole(self) -> bool:
         """Whether there is no other engine."""
 
-    def grows(self) -> bool:
-        """Whether there may be a further worker."""
+    def grows(self, called: int) -> bool:
+        """Whether there may be a further worker, beside so many of whom the places do not tell yet."""
 
     def call(self) -> None:
         """Have somebody started where requests wait and nobody is."""
@@ -133,13 +133,17 @@ class PlacePool(Pool):
         best: Member | None = None
         closed: Member | None = None
         least = math.inf
+        called = 0
         for member in self.members:
             place = _place(member)
-            if place.takes():
-                idle = len(member.idle)
-                held = member.open - idle
-                if not sole:
-                    held += place.others()
+            takes = place.takes()
+            if not takes and not place.closed():
+                continue
+            idle = len(member.idle)
+            held = member.open - idle
+            if not sole:
+                held += place.others()
+            if takes:
                 if held >= member.limit:
                     continue
                 burden = held + 0.5
@@ -151,9 +155,13 @@ class PlacePool(Pool):
                     best, least = member, burden
                     if not burden:
                         break
-            elif closed is None and place.closed():
+            elif held:  # somebody is on the way there
+                called += 1
+                if held < member.limit and best is None:
+                    best = member
+            elif closed is None:
                 closed = member
-        if best is None and closed is not None and self.desk.grows():
+        if best is None and closed is not None and self.desk.grows(called):
             return closed
         return best
 
