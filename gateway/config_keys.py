@@ -188,7 +188,7 @@ ROUTE = (
         "how one of several addresses is chosen: least-outstanding | round-robin | hash", WITH_WORKERS,
         example='"least-outstanding"'),
     Key("hash", hashed, None, 'what decides under balance = "hash": "client" | "field:NAME" | "cookie:NAME"', WITH_WORKERS,
-        example='"client"', unset='`"client"` where balance = "hash"'),
+        example='"cookie:session"', unset="`client`"),
     Key("limit", count(1), None, "requests at the same time at each address, from each process of the gateway", WITH_WORKERS,
         example="8", unset="none, or as the worker tells"),
     Key("slow_start", grace, 0.0, "how long the share of a worker grows that is new in DNS, or up again by `health.every`",

@@ -118,8 +118,8 @@ class Lookout:
         """Nobody wants to know any more."""
         self.stopped = True
 
-    def tick(self, now: float) -> None:
-        """Called at every sweep."""
+    def tick(self, now: float, wall: float = 0.0) -> None:
+        """Called at every sweep, as a driver does it."""
         if self.stopped:
             return
         if now >= self.reread_at:

@@ -127,7 +127,7 @@ class Server(House):
         """Who the workers are is known before the first request, if somebody tells it soon."""
         if isinstance(self.driver, BlockingDriver):
             self.driver.quiet_s = SWEEP_S  # names and workers are due while nobody has a connection, too
-        self.driver.ticks.append(lambda now, wall: lookout.tick(now))
+        self.driver.ticks.append(lookout.tick)
         lookout.start(now)
         self.driver.settle()
         until = now + START_S

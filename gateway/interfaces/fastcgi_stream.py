@@ -235,9 +235,9 @@ class Stream:
         if event.protocol_status is not ProtocolStatus.REQUEST_COMPLETE:
             if event.protocol_status is ProtocolStatus.OVERLOADED:
                 interface.pool.struck(member)
-            error = interface.rejected(self.upstream, event.protocol_status)
-            blame(interface.pool, member, exchange, error)
-            exchange.failed(error)
+            refusal = interface.rejected(self.upstream, event.protocol_status)
+            blame(interface.pool, member, exchange, refusal)
+            exchange.failed(refusal)
             return
         if member.strikes:
             health.well(member)

@@ -16,7 +16,7 @@ from gateway.cli.init import reference, starter
 from gateway.config import load_config, parse_config
 
 TABLES = (keys.SERVER, keys.CHILDREN, keys.LIMITS, keys.TIMEOUTS, keys.LOG, keys.ROUTE, keys.ROUTE_TIMEOUTS,
-          keys.ROUTE_LIMITS, app_keys.APP, app_keys.WORKERS, app_keys.STAFF, app_keys.RLIMITS)  # fmt: skip
+          keys.ROUTE_LIMITS, keys.ROUTE_HEALTH, app_keys.APP, app_keys.WORKERS, app_keys.STAFF, app_keys.RLIMITS)  # fmt: skip
 
 
 def test_what_it_writes_passes_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +43,7 @@ def test_a_file_where_the_directory_should_be(tmp_path: Path, capsys: pytest.Cap
     assert main(["init", str(tmp_path / "gateway.toml")]) == 2
     assert "public cannot be written" in capsys.readouterr().err
     assert not (tmp_path / "gateway.toml").exists()
-OWN = ("timeouts", "limits", "workers", "rlimits")
+OWN = ("timeouts", "limits", "health", "workers", "rlimits")
 """Tables of their own."""
 
 
