@@ -34,6 +34,8 @@ LONGEST_DELAY_ON_PURPOSE_S = 1.0
 """The same for exit code 0: under load, a worker may have served all its requests within STEADY_S."""
 HUNG_GRACE_S = 2.0
 """How long one that hangs has to end after SIGTERM."""
+FIRST_ANSWER_S = 10.0
+"""So long a new process has at least for its first answer, where `start` of its staff says nothing."""
 SETTLE_S = 0.3
 """So long after a worker was said to take no more, no engine sends it any by what it knew before."""
 LEAVE_S = 300.0
@@ -233,7 +235,7 @@ class Supervisor:
             worker.broken = ""
         if staff.start_s and now - worker.since >= staff.start_s and self._unproven(worker, served, outstanding):
             self._hung(worker, f"was not ready within {staff.start_s:g} s of its start", now, UNREADY)
-        elif staff.busy_s and outstanding and now - max(abs(places.busy_since(number)), worker.since) >= staff.busy_s:
+        elif outstanding and now - max(abs(places.busy_since(number)), worker.since) >= self._busy_bound_s(served):
             self._hung(worker, f"has answered no request for {staff.busy_s:g} s", now)
         elif not worker.worn:
             if staff.requests and served >= staff.requests * worker.spread:
@@ -242,6 +244,11 @@ class Supervisor:
                 worker.worn = f"it has lived for {now - worker.since:.0f} s"
             elif staff.memory and worker.memory >= staff.memory:
                 worker.worn = f"it has {worker.memory // 1024} KiB of memory"
+
+    def _busy_bound_s(self, served: int) -> float:
+        """One that has answered nothing yet may still be starting, and is no better if it is ended for that."""
+        busy_s = self.staff.busy_s or math.inf
+        return busy_s if served else max(busy_s, self.staff.start_s or FIRST_ANSWER_S)
 
     def _unproven(self, worker: Worker, served: int, outstanding: int) -> bool:
         return not worker.ready if self._tells else not served and outstanding > 0
@@ -402,7 +409,6 @@ class Supervisor:
         if self.stopping:
             worker.phase = Phase.ENDED
             return
-        self.restarts += 1
         lived_s = now - worker.since
         parts = [f"{told} {exit_in_words(code)} after {lived_s:.1f} s"]
         lines = [line[:LINE_LETTERS] for line in worker.lines]
