@@ -1,7 +1,7 @@
 """`python -m benchmarks [PART ...]`: the gateway beside its peers, in ratios.
 
 Promise: leaves nothing running. Exit code 0 if every cell has a result, 1 if one failed, 2 if nothing could start.
-Must never know: what a part measures. Next: `peers.py`, `models.py`, `idle.py`, `apps.py`: the parts.
+Must never know: what a part measures. Next: `peers.py`, `models.py`, `idle.py`, `apps.py`, `faults.py`: the parts.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from benchmarks import apps, idle, models, peers, report
+from benchmarks import apps, faults, idle, models, peers, report
 from benchmarks.rounds import Plan
 from benchmarks.running import CannotStart
 
-PARTS = {part.NAME: part for part in (peers, models, idle, apps)}
+PARTS = {part.NAME: part for part in (peers, models, idle, apps, faults)}
 WIDTH = 110
 """Of tables that go into a file."""
 EPILOG = "parts: " + "; ".join(f"{name}: {part.TITLE[0].lower() + part.TITLE[1:]}" for name, part in PARTS.items())

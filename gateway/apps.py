@@ -16,6 +16,8 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
+import msgspec
+
 import gateway
 from gateway.config import App
 from gateway.ends import Address, End, Launch, Turn
@@ -23,8 +25,9 @@ from gateway.errors import ServeError
 from gateway.observe.error_log import ErrorLog
 from gateway.observe.stderr_end import StderrEnd
 from gateway.processes.listen_socket import close_listener, explain_bind, make_listener
+from gateway.processes.memory import resident
 from gateway.processes.scoreboard import Scoreboard
-from gateway.processes.supervise import Supervisor, Worker
+from gateway.processes.supervise import Phase, Supervisor, Worker
 
 REFUSED = 2
 """Exit code of `gateway worker` where the application can't be hosted."""
@@ -34,6 +37,33 @@ PATH = b"/usr/local/bin:/usr/bin:/bin"
 def name_of(app: App, interface: str) -> str:
     """What the workers of an application are called in the logs; one that is hosted may have some for each interface."""
     return app.name if app.kind == "command" else f"{app.name}/{interface}"
+
+
+class PlaceReport(msgspec.Struct, frozen=True):
+    """What is known of one place; times on the driver's clock, 0.0 for none."""
+
+    number: int
+    pid: int
+    state: str
+    since: float
+    requests: int
+    memory: int
+    outstanding: int
+    busy_since: float
+    address: str = ""
+    """Where it alone is reached, as the logs name it."""
+
+
+class AppReport(msgspec.Struct, frozen=True):
+    """What is known of one application."""
+
+    name: str
+    kind: str
+    interface: str
+    state: str
+    why: str
+    restarts: int
+    places: tuple[PlaceReport, ...]
 
 
 class Apps:
@@ -47,6 +77,7 @@ class Apps:
         self.addresses: dict[str, Address] = {}
         """Where each is reached, by the name of its workers."""
         self.supervisors: dict[str, Supervisor] = {}
+        self.used = {name_of(app, interface): (app, interface) for app, interface in used}
         for app, interface in used:
             self._prepare(app, interface)
 
@@ -91,6 +122,16 @@ class Apps:
             else:
                 board.app(number).up()
 
+    def report(self, now: float) -> list[AppReport]:
+        """What is known of all."""
+        return [
+            AppReport(
+                name_of(app, interface), app.kind, interface, "down" if one.down(now) else "running", one.down(now),
+                one.restarts, tuple(_place(number, worker) for number, worker in enumerate(one.workers)),
+            )
+            for one, (app, interface) in zip(self.supervisors.values(), self.used.values(), strict=True)
+        ]  # fmt: skip
+
     def stop(self, now: float, *, at_once: bool = False) -> None:
         for supervisor in self.supervisors.values():
             supervisor.stop(now, at_once=at_once)
@@ -104,6 +145,14 @@ class Apps:
             close_listener(sock)
         if self.directory:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _place(number: int, worker: Worker) -> PlaceReport:
+    runs = worker.phase is Phase.RUNNING
+    return PlaceReport(
+        number, worker.pid if runs else 0, worker.phase.value, worker.since if runs else 0.0, 0,
+        resident(worker.pid) if runs else 0, 0, 0.0,
+    )  # fmt: skip
 
 
 def environment_of(app: App) -> dict[bytes, bytes]:

@@ -19,6 +19,7 @@ from typing import Any
 from setuptools.command.build_ext import build_ext
 
 COMPILED = (
+    "gateway/counts.py",
     "gateway/drivers/acceptor.py",
     "gateway/drivers/blocking.py",
     "gateway/drivers/children.py",
@@ -51,6 +52,7 @@ COMPILED = (
     "gateway/pieces.py",
     "gateway/requested.py",
     "gateway/routing.py",
+    "gateway/sides.py",
     "gateway/site.py",
     "gateway/spool.py",
     "gateway/upstreams/balance.py",

@@ -84,6 +84,8 @@ class Server(msgspec.Struct, frozen=True):
     grace_s: float = 30.0
     resolver: tuple[Address, ...] = ()
     """Name servers; none: those of the machine."""
+    admin: Address | bool = True
+    """The admin socket; True: where whoever asks finds it by `Config.origin`; False: none."""
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
 
@@ -159,6 +161,11 @@ class Config(msgspec.Struct, frozen=True):
     log: Log
     routes: tuple[Route, ...]
     apps: dict[str, App]
+
+    @property
+    def origin(self) -> str:
+        """What it was read from: the file, or the directory that is served."""
+        return self.file or os.fsdecode(self.routes[0].root or b"/")
 
     def with_listen(self, listen: tuple[Listen, ...]) -> Config:
         return msgspec.structs.replace(self, server=msgspec.structs.replace(self.server, listen=listen))
@@ -244,6 +251,8 @@ class _Reader(Tables):
         found["listen"] = tuple(
             self.address(one, "server.listen") if isinstance(one, Address) else one for one in found["listen"]
         )
+        if isinstance(found["admin"], Address):
+            found["admin"] = self.address(found["admin"], "server.admin")
         return Server(
             trusted_proxies=tuple(networks), grace_s=found.pop("grace"), limits=Limits(**limits),
             timeouts=Timeouts(**{name + "_s": value or float("inf") for name, value in timeouts.items()}), **found,

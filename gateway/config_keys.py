@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.config_values import (
     access_log,
+    admin,
     boolean,
     check_path,
     choice,
@@ -93,6 +94,8 @@ SERVER = (
         example='["10.0.0.2"]', unset="those of /etc/resolv.conf"),
     Key("grace", grace, 30.0, 'for requests in flight when the server is told to stop; "0" to wait for none',
         example='"30s"'),
+    Key("admin", admin, True, "the socket of `gateway status` and its like, for the owner and root only; false for none",
+        example='"unix:/run/gateway/admin.sock"', unset="a place that they find, by the name of the config file"),
     Key("children", None, None, "see [server.children]"),
     Key("limits", None, None, "see [server.limits]"),
     Key("timeouts", None, None, "see [server.timeouts]"),

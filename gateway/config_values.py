@@ -218,6 +218,15 @@ def access_log(value: Any) -> str | None:
         raise ValueError('"-" for stdout, a path, "syslog", or false for none') from None
 
 
+def admin(value: Any) -> Address | bool:
+    """The admin socket; False for none."""
+    if value is False:
+        return False
+    if isinstance(value, str) and value.startswith("unix:"):
+        return address(value)
+    raise ValueError('"unix:/path/to.sock", or false for none')
+
+
 def host(value: Any) -> str:
     """A host that a route is for; compared without port, in lower case."""
     if not isinstance(value, str) or not _HOST.fullmatch(value):

@@ -19,6 +19,7 @@ import msgspec
 from gateway.drivers.driver import Driver
 from gateway.ends import End
 from gateway.processes.reap import Reaper
+from gateway.publish import Publisher
 from gateway.site import Neighbours, Site
 
 
@@ -39,12 +40,14 @@ class Engine:
         site: Site,
         front: Callable[[Site], End],
         hosted: Hosted | None = None,
+        publisher: Publisher | None = None,
     ) -> None:
         self.driver = driver
         self.reaper = reaper
         self.site = site
         self.front = front
         self.hosted = hosted
+        self.publisher = publisher
         self.finished = False
         """After `stop`: nothing is left to be done."""
         self.grace_s = 30.0
@@ -105,6 +108,8 @@ class Engine:
         for service in self.site.services:
             service.interface.let_go()
         self.driver.settle()
+        if self.publisher is not None:
+            self.publisher.leave(self.driver.clock())
         if self.site.access_log is not None:
             self.site.access_log.flush()
 
@@ -115,6 +120,8 @@ class Engine:
         for service in self.site.services:
             service.interface.close()
         self.driver.settle()
+        if self.publisher is not None:
+            self.publisher.tick(self.driver.clock())
         self.driver.ticks.remove(self.tick)
         self.reaper.kill_all()  # what scripts have put into the background
         if self.site.access_log is not None:
@@ -165,6 +172,8 @@ class Engine:
         site.tick(now, wall)
         for service in site.services:
             service.interface.tick(now)
+        if self.publisher is not None:
+            self.publisher.tick(now)
         if site.fronts and (site.draining or site.neighbours.waiting()):
             for front in list(site.fronts):
                 front.make_room(now)

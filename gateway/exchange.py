@@ -16,13 +16,15 @@ from __future__ import annotations
 import enum
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.ends import Outgoing
 from gateway.errors import GatewayError, Retry, Side
+from gateway.sides import Call as Call
+from gateway.sides import Client as Client
 from gateway.spool import Spool
-from protocols.message import END, Content, EndOfMessage, FieldLines, LocalRedirect, Peer, Request, Response
+from protocols.message import END, Content, EndOfMessage, FieldLines, LocalRedirect, Request, Response
 
 if TYPE_CHECKING:
     from gateway.routing import Found
@@ -57,57 +59,6 @@ WAITING: Final = ResponseSide.WAITING
 RESPONDING: Final = ResponseSide.CONTENT
 TUNNEL: Final = ResponseSide.TUNNEL
 RESPONSE_DONE: Final = ResponseSide.DONE
-
-
-class Client(Protocol):
-    """What an exchange needs of a front."""
-
-    deadline: float
-    peer: Peer
-    """The direct peer; `Exchange.peer` is the client as trusted proxies tell it."""
-    variables: Mapping[bytes, bytes] | None
-    """The meta-variables that a web server sent, None for a client that speaks HTTP."""
-
-    def interim(self, response: Response) -> None: ...
-    def respond(self, response: Response) -> None: ...
-    def content(self, octets: Outgoing) -> None: ...
-    def finished(self, trailers: FieldLines) -> None:
-        """The response is complete."""
-
-    def tunnel(self, response: Response) -> bytes:
-        """Switch to opaque octets; what came beyond the request is returned."""
-
-    def close_after(self) -> None:
-        """The connection ends after this response: its framing is uncertain."""
-
-    def cut(self) -> None:
-        """The response will never be complete: break off so that the client can tell."""
-
-    def read_content(self, wanted: bool) -> None:
-        """Whether request content may come (True asks for it: 100 Continue)."""
-
-
-class Call(Protocol):
-    """What an exchange needs of an interface: one attempt at one worker."""
-
-    def content(self, octets: bytes) -> None: ...
-    def content_end(self) -> None: ...
-    def abort(self, *, client_left: bool = False) -> None:
-        """The exchange wants nothing more of it."""
-
-    def read(self, wanted: bool) -> None:
-        """Whether the response may come (back-pressure from the client)."""
-
-    @property
-    def full(self) -> bool:
-        """Whether request content has to wait for the worker."""
-
-    def room(self) -> None:
-        """Call `exchange.pump()` when there is room for more content."""
-
-    @property
-    def upstream(self) -> str:
-        """For the logs: which worker."""
 
 
 class Exchange:
@@ -173,6 +124,7 @@ class Exchange:
                 self.response_end()
                 return
             service = self.service = self.site.services[found.route.number]
+            service.counts.begun()
             route = found.route
             if route.total_s:
                 self.total_deadline = self.deadline = self.started + route.total_s
@@ -218,6 +170,11 @@ class Exchange:
         if length is None and self.spool is not None and self.request_side is REQUEST_DONE:
             return self.spool.length
         return length
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether to send it twice does no more than to send it once (RFC 9110 9.2.2)."""
+        return self.request.method in IDEMPOTENT
 
     def whole_content(self) -> bytes | None:
         """All content if it is here and small, for interfaces that write everything at once."""
@@ -379,6 +336,9 @@ class Exchange:
         call, self.call = self.call, None
         if call is not None:
             call.abort()
+        if self.service is not None:
+            self.service.counts.left()
+            self.service = None
         self.redirects += 1
         if self.redirects > LOCAL_REDIRECTS:
             self.failed(
@@ -496,7 +456,7 @@ class Exchange:
             return False
         if error.retry is Retry.SAFE:
             return self.attempts > 0
-        return self.request_side is REQUEST_DONE and self.request.method in IDEMPOTENT
+        return self.request_side is REQUEST_DONE and self.repeatable
 
     def _over(self, *, client_left: bool = False) -> None:
         call, self.call = self.call, None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import math
 import os
 import signal
 import socket
@@ -30,6 +31,7 @@ from gateway.processes.listen_socket import Place, explain_bind, make_listener, 
 from gateway.processes.memory import keep_heap
 from gateway.processes.reap import Reaper
 from gateway.processes.scoreboard import Scoreboard
+from gateway.publish import Apart
 
 
 class House:
@@ -92,6 +94,7 @@ class House:
     def refuser(self) -> Engine:
         engine = self.own_engine()
         engine.turn_away()
+        engine.sit(Apart(self.board.counters), math.inf)
         return engine
 
     def control(self) -> Driver:

@@ -6,14 +6,17 @@ Knows everybody; is known by the command line only. Next: `house.py`, how it run
 
 from __future__ import annotations
 
+import importlib
 import os
 import pwd
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from gateway.admin import Admin
+from gateway.admin_client import paths_of
 from gateway.apps import Apps, as_user, environment_of, hosting_command, name_of
 from gateway.concurrency import places, slots
 from gateway.config import App, Config, Route
@@ -25,6 +28,7 @@ from gateway.errors import GatewayError, ServeError
 from gateway.forwarding import Forwarding
 from gateway.fronts.http1 import Http1Front
 from gateway.house import House
+from gateway.interfaces.admin import Reply
 from gateway.interfaces.cgi import CgiInterface
 from gateway.interfaces.fastcgi import FastcgiInterface
 from gateway.interfaces.http import HttpInterface
@@ -32,10 +36,13 @@ from gateway.interfaces.scgi import ScgiInterface
 from gateway.interfaces.static import StaticInterface
 from gateway.observe.access_log import AccessLog
 from gateway.observe.error_log import ErrorLog
+from gateway.observe.status import Status
 from gateway.processes.explain import explain
 from gateway.processes.reap import Reaper
 from gateway.processes.rosters import Rosters, SharedRoster
 from gateway.processes.scoreboard import Scoreboard
+from gateway.publish import Publisher
+from gateway.report import Reporter, counters_for
 from gateway.routing import Programs, Router
 from gateway.site import Interface, Service, Site
 from protocols.http1 import tokeniser
@@ -65,6 +72,9 @@ class Server(House):
         super().__init__(server.hosting, server.listen, config.log.error, server.grace_s)
         self.config = config
         self.programs = Programs(config.routes)
+        self.admin = Admin(self.turn, self.error_log, next(iter(paths_of(config)), ""))
+        self.reporter = Reporter()
+        self.metrics: Any
         self.apps: Apps
         self.names_of_apps: list[str] = []
         self.watched = [route.number for route in config.routes if route.watched]
@@ -79,19 +89,29 @@ class Server(House):
     def prepare(self) -> None:
         config = self.config
         self.access_log = self._access_log()
+        if self.admin.path:  # who becomes somebody else may not be able to read the library any more
+            self.metrics = importlib.import_module("gateway.observe.metrics")
+        self.admin.bind()
         self._drop_privileges(config.server.user, self.access_log)
         used = [(config.apps[r.app], r.interface) for r in config.routes if r.app is not None and r.interface != "cgi"]
         self.apps = Apps(self.turn, self.error_log, used)
         self.names_of_apps = list(self.apps.supervisors)
         self._look_out()
         addresses = {str(address) for route in config.routes for address in self._served_at(route).addresses}
-        self.board = Scoreboard(places(self.hosting), sorted(addresses), self.names_of_apps, len(config.routes))
+        slots = places(self.hosting)
+        self.board = Scoreboard(
+            slots, sorted(addresses), self.names_of_apps, len(config.routes), counters=counters_for(config, slots)
+        )
+        self.reporter.begin(config, self.board)
 
     def begin(self, now: float) -> None:
         if self.lookout is not None:
             self._first_look(self.lookout, now)
         self.apps.start(now)
         self.driver.ticks.append(lambda now, wall: self.apps.tick(now, self.board))
+        self.admin.add("GET", "/status", self._tell_status)
+        self.admin.add("GET", "/metrics", self._tell_metrics)
+        self.admin.open(self.driver)
 
     def _look_out(self) -> None:
         """Where there are names of workers, or workers that are asked for their health."""
@@ -121,6 +141,10 @@ class Server(House):
         self.apps.stop(now, at_once=at_once)
         return self.apps.stopped
 
+    def forked(self) -> int:
+        self.admin.forked()
+        return super().forked()
+
     def reopen_logs(self) -> None:
         if self.access_log is not None:
             self.access_log.reopen()
@@ -128,6 +152,7 @@ class Server(House):
 
     def close(self) -> None:
         super().close()
+        self.admin.close()
         if self.access_log is not None:
             self.access_log.close()
         if hasattr(self, "apps"):
@@ -141,9 +166,20 @@ class Server(House):
         )  # fmt: skip
         site.services = [Service(route, self._interface(site, route)) for route in map(self._served_at, self.config.routes)]
         site.router = Router([service.route for service in site.services])
-        engine = Engine(driver, reaper, site, Http1Front)
+        engine = Engine(driver, reaper, site, Http1Front, publisher=Publisher(site))
         engine.grace_s = self.grace_s
         return engine
+
+    # ------------------------------------------------------------------ what is told at the admin socket
+
+    def status(self) -> Status:
+        return self.reporter.status(self.apps.report(self.driver.clock()), self.names, ending=bool(self.stop_by))
+
+    def _tell_status(self, rest: str, query: str, reply: Reply) -> None:
+        reply(200, "application/json", msgspec.json.encode(self.status()))
+
+    def _tell_metrics(self, rest: str, query: str, reply: Reply) -> None:
+        reply(200, self.metrics.CONTENT_TYPE, self.metrics.metrics(self.status()))
 
     def _access_log(self) -> AccessLog | None:
         log = self.config.log
@@ -216,6 +252,7 @@ class Server(House):
         for sock in self.sockets:
             if sock.family == socket.AF_UNIX:
                 os.chown(sock.getsockname(), entry.pw_uid, entry.pw_gid)
+        self.admin.give_to(entry.pw_uid, entry.pw_gid)
         os.setgroups(os.getgrouplist(user, entry.pw_gid))
         os.setgid(entry.pw_gid)
         os.setuid(entry.pw_uid)

@@ -11,11 +11,14 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
+
+from mypy_extensions import mypyc_attr
 
 from gateway import __version__
 from gateway.config import Route
+from gateway.counts import Counts
 from gateway.errors import GatewayError, Retry, Side
 from gateway.observe.access_log import AccessLog, AccessRecord
 from gateway.observe.error_log import ErrorLog, StderrLog
@@ -97,7 +100,14 @@ class Neighbours(Protocol):
     def scarce(self, address: str) -> bool:
         """Whether somebody starved there of late: then no connection is kept."""
 
+    def publish(self, route: int, values: Sequence[int]) -> None:
+        """What was counted of a route; the number after the last one is for requests of none."""
 
+    def tell(self, text: bytes) -> None:
+        """What else there is to know of us, in place of what we told before."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Alone:
     """There is one engine only."""
 
@@ -122,6 +132,12 @@ class Alone:
     def scarce(self, address: str) -> bool:
         return False
 
+    def publish(self, route: int, values: Sequence[int]) -> None:
+        """Nobody asks."""
+
+    def tell(self, text: bytes) -> None:
+        """Nobody asks."""
+
 
 ALONE: Final = Alone()
 
@@ -139,6 +155,7 @@ class Service:
 
     route: Route
     interface: Interface
+    counts: Counts = field(default_factory=Counts)
 
 
 class Site:
@@ -167,6 +184,8 @@ class Site:
         self.error_log = error_log
         self.router: Resolver
         self.services: Sequence[Service] = ()
+        self.counts = Counts()
+        """Of requests that no route took."""
         self.fronts: set[Front] = set()
         self.exchanges = 0
         """How many exchanges are under way; the drain waits for 0, and for every connection of a client."""
@@ -287,6 +306,7 @@ class Site:
     # ------------------------------------------------------------------ reports
 
     def report_failure(self, exchange: Exchange, error: GatewayError) -> None:
+        self._counts_of(exchange).failed(error.cause)
         level = "info" if error.side is Side.CLIENT else "error" if error.status >= 500 else "warn"
         self.error_log.log(
             level, f"{error.status} {error.cause}: {error.detail}", remedy=error.remedy,
@@ -296,10 +316,12 @@ class Site:
 
     def report_client(self, peer: Peer, error: GatewayError) -> None:
         """What a client did wrong when none of its requests was under way."""
+        self.counts.failed(error.cause)
         who = f"client {peer.remote_addr.decode('latin-1') or 'on a unix socket'}"
         self.error_log.log("info", f"{error.cause}: {who}: {error.detail}", remedy=error.remedy)
 
     def report_retry(self, exchange: Exchange, error: GatewayError) -> None:
+        self._counts_of(exchange).retried()
         how = "nothing was processed" if error.retry is Retry.SAFE else "the method is idempotent"
         self.error_log.log(
             "warn", f"{error.cause}: {error.detail}; sent again, since {how}", remedy=error.remedy,
@@ -349,10 +371,17 @@ class Site:
         """The exchange is over."""
         self.exchanges -= 1
         self.served += 1
+        now = self.turn.now
+        service = exchange.service
+        if service is not None:
+            counts = service.counts
+            counts.left()
+        else:
+            counts = self._counts_of(exchange)
+        counts.over(exchange.status, exchange.response_octets, now - exchange.started)
         log = self.access_log
         if log is None:
             return
-        now = self.turn.now
         request = exchange.request
         route = exchange.found.route if exchange.found is not None else None
         log.log(
@@ -366,6 +395,10 @@ class Site:
                 total_s=now - exchange.started, exchange=exchange.id,
             )
         )  # fmt: skip
+
+    def _counts_of(self, exchange: Exchange) -> Counts:
+        found = exchange.found
+        return self.services[found.route.number].counts if found is not None else self.counts
 
 
 def route_name(exchange: Exchange) -> str:

@@ -77,6 +77,12 @@ class BlockingDriver(Driver):
             return True
         return any(acceptor.stalled_until for acceptor in self.acceptors)
 
+    def take(self, sock: socket.socket, end: End) -> None:
+        super().take(sock, end)
+        if self._calm:  # who came, and what is left of it if it has left again, is to be looked at soon
+            self._calm = 0
+            self._due = min(self._due, monotonic() + SWEEP_S)
+
     def _shut(self) -> None:
         self._works.clear()
 

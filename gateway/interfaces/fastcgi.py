@@ -82,7 +82,9 @@ class FastcgiInterface:
                 hubs = self.hubs[member.name] = Hubs(self, member)
             hubs.serve(exchange)
             return
-        connection = pool.take_from(member, fresh=exchange.stale)
+        # a kept connection may be closed just now, as php-fpm does when it reloads, and this could not be sent again
+        fresh = exchange.stale or not exchange.repeatable
+        connection = pool.take_from(member, fresh=fresh)
         if connection is None:
             pool.wait(exchange)
             return

@@ -1,4 +1,4 @@
-"""How the C library keeps the memory of this process.
+"""Memory: how the C library keeps that of this process, and how much another one has.
 
 Promise: buffers that come and go by the thousand do not make the heap shrink and grow each time; where the C library has
 no such switch, nothing happens.
@@ -8,6 +8,7 @@ Must never know: what the memory is for. Next: `gateway/house.py`, which calls i
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import Final
 
 M_TRIM_THRESHOLD: Final = -1  # mallopt(3)
@@ -28,3 +29,12 @@ def keep_heap() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+
+
+def resident(pid: int) -> int:
+    """Octets of memory that a process has in use; 0 where it is gone."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0

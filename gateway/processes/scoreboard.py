@@ -22,6 +22,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from gateway.processes.counters import Counters
+
 FREE: Final = 0
 STARTING: Final = 1
 IDLE: Final = 2
@@ -67,6 +69,7 @@ class Scoreboard:
     `addresses`  of workers, of which `starves` and `scarce` speak
     `apps`       names of the applications of which the parent tells
     `counted`    for so many things (routes with scripts) the engines count what runs, each from 0 up
+    `counters`   what the engines tell of their work; None: nothing
     `line`       connections that the parent holds until there is an engine for them
     """
 
@@ -77,8 +80,10 @@ class Scoreboard:
         apps: Sequence[str],
         counted: int,
         clock: Callable[[], float] = time.monotonic,
+        counters: Counters | None = None,
     ) -> None:
         self.slots = slots
+        self.counters = counters if counters is not None else Counters(slots, 0, 0)
         self.clock = clock
         self.numbers = {address: number for number, address in enumerate(addresses)}
         rows_end = _HEAD + slots * _ROW
@@ -121,6 +126,7 @@ class Scoreboard:
 
     def clear(self, number: int) -> None:
         """The engine is dead: what it held is nobody's, its slot is free."""
+        self.counters.clear(number)
         at = _HEAD + number * _ROW
         self.words[at + _HELD] = 0
         self.words[at + _REQUESTS] = 0
@@ -287,6 +293,14 @@ class Slot:
         """Whether somebody starved there of late."""
         number = self.board.numbers.get(address, -1)
         return number >= 0 and self.board.clock() - self.board.stamps[number] < SCARCE_S
+
+    def publish(self, route: int, values: Sequence[int]) -> None:
+        """What was counted of a route."""
+        self.board.counters.publish(self.number, route, values)
+
+    def tell(self, text: bytes) -> None:
+        """What else there is to know of the engine."""
+        self.board.counters.tell(self.number, text)
 
 
 class AppState:

@@ -105,6 +105,8 @@ class Supervisor:
         self.name = name
         self.workers = [Worker(self) for _ in range(count)]
         self.deadline = math.inf
+        self.restarts = 0
+        """How many workers have ended that were to go on."""
         self.stopping = False
         self._kill_at = math.inf
         self._grace_s = grace_s
@@ -200,6 +202,7 @@ class Supervisor:
             worker.phase = Phase.ENDED
             self._set_deadline()
             return
+        self.restarts += 1
         lived_s = now - worker.since
         parts = [f"{told} {exit_in_words(code)} after {lived_s:.1f} s"]
         if worker.last_line:

@@ -133,6 +133,8 @@ def test_paths(path: str, kind: Kind, value: bytes) -> None:
         ("[server]\nlimit = 1\n" + ROUTE, 2, "did you mean 'limits'"),
         ('[server]\nlimits = { content = "much" }\n' + ROUTE, 2, "server.limits.content = 'much'"),
         ('[server]\nuser = "no-such-user"\n' + ROUTE, 2, "no such user"),
+        ('[server]\nadmin = true\n' + ROUTE, 2, "or false for none"),
+        ('[server]\nadmin = "127.0.0.1:9000"\n' + ROUTE, 2, '"unix:/path/to.sock"'),
         (ROUTE + "keep_alive = 3\n", 5, "did you mean 'keepalive'"),
         (ROUTE + 'script = "x"\n', 5, "means nothing for interface 'http'"),
         (ROUTE + "websocket = 1\n", 5, "true or false"),
@@ -266,6 +268,12 @@ def test_sockets_and_logs_are_relative_to_the_file(tmp_path: Path) -> None:
     assert config.server.listen == (Address(path=str(tmp_path / "l.sock")), 3)
     assert config.routes[0].addresses == (Address(path=str(tmp_path / "w.sock")),)
     assert config.log.access == str(tmp_path / "a.log")
+
+
+def test_the_admin_socket_is_relative_to_the_file_too(tmp_path: Path) -> None:
+    assert parse(ROUTE).server.admin is True
+    assert parse("[server]\nadmin = false\n" + ROUTE).server.admin is False
+    assert parse('[server]\nadmin = "unix:a.sock"\n' + ROUTE, tmp_path).server.admin == Address(path=f"{tmp_path}/a.sock")
 
 
 def test_hosts_are_compared_in_lower_case() -> None:

@@ -22,7 +22,7 @@ from tests.conftest import eventually, needs
 from tests.faults.machines import PORT, Network
 from tests.name_server import NameServer, Zone
 from tests.peers.web_servers import HOST, Apache, Lighttpd, Mount, Nginx, WebServer, Worker
-from tests.permissions import public_directory
+from tests.permissions import NOBODY, public_directory
 
 RECIPES = Path(__file__).resolve().parents[2] / "docs" / "recipes.md"
 PHP = """<?php header("Content-Type: application/json");
@@ -248,6 +248,22 @@ def test_behind_web_servers(language: str, server: type[WebServer], tmp_path: Pa
         finally:
             one.stop()
             worker.stop()
+
+
+@pytest.mark.parametrize("model", ["single", "prefork", "event"])
+def test_metrics_through_the_gateway_itself(gateway: Any, model: str) -> None:
+    with public_directory() as directory:
+        server = f'concurrency = "{model}"\nadmin = "unix:{directory}/admin.sock"\n'
+        if os.getuid() == 0:
+            server += 'user = "nobody"\n'
+            os.chown(directory, NOBODY, -1)
+        text = recipe("Metrics for Prometheus", **{"/run/gateway/admin.sock": f"{directory}/admin.sock"})
+        one = gateway(text, server=server)
+        assert "gateway_connections 1.0" in get(one, "/metrics").text
+        assert requests.post(one.url + "/metrics", timeout=20).status_code == 405
+        assert get(one, "/status").status_code == 404
+        assert one.stop() == 0
+        assert list(directory.iterdir()) == []
 
 
 def test_every_recipe_is_tested() -> None:

@@ -310,11 +310,25 @@ def test_a_kept_connection_that_takes_no_request_is_not_asked_again(fastcgi: Tal
     worker(fastcgi, 0) << request(1, "GET /1") >> page(1, b"1")
     worker(fastcgi, 1) << request(1, "GET /2") >> page(1, b"2")
     other.answer()
-    other.post("/3", b"content")
-    worker(fastcgi, 1) << request(2, "POST /3", "content") >> end(2, protocol_status=status)
+    other >> b"PUT /3 HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\ncontent"
+    worker(fastcgi, 1) << request(2, "PUT /3", "content") >> end(2, protocol_status=status)
     worker(fastcgi, 1) << ["CLOSED"]
-    worker(fastcgi, 2) << request(1, "POST /3", "content") >> page(1, b"3")
+    worker(fastcgi, 2) << request(1, "PUT /3", "content") >> page(1, b"3")
     assert other.answer().content == b"3"
+
+
+def test_what_cannot_be_sent_again_goes_on_a_new_connection_and_a_kept_one_makes_way(fastcgi: Talk) -> None:
+    """Its worker might close it just now, and then nobody could tell what became of the request (USERS 2, 3)."""
+    fastcgi.client.get("/1")
+    worker(fastcgi) << request(1, "GET /1") >> page(1, b"1")
+    fastcgi.client.answer()
+    fastcgi.client.post("/2", b"content")
+    worker(fastcgi, 0) << ["CLOSED"]
+    worker(fastcgi, 1) << request(1, "POST /2", "content") >> page(1, b"2")
+    assert fastcgi.client.answer().content == b"2"
+    fastcgi.client.get("/3")
+    worker(fastcgi, 1) << request(2, "GET /3") >> page(2, b"3")
+    assert fastcgi.client.answer().content == b"3"
 
 
 def test_an_unknown_role_is_500_and_no_reason_to_ask_again(fastcgi: Talk) -> None:

@@ -152,7 +152,7 @@ def test_a_new_one_makes_room_among_the_kept_where_there_is_a_limit() -> None:
     rig.done(kept)
     waiter = Waiter()
     rig.start(waiter, fresh=True)
-    assert kept.closing is Close.ABORT
+    assert kept.closing is Close.FLUSH
     rig.settle()
     assert waiter in rig.running
     assert rig.pool.members[0].open == 1
