@@ -52,6 +52,7 @@ COMPILED = (
     "gateway/pieces.py",
     "gateway/requested.py",
     "gateway/routing.py",
+    "gateway/sides.py",
     "gateway/site.py",
     "gateway/spool.py",
     "gateway/upstreams/balance.py",

@@ -16,13 +16,15 @@ from __future__ import annotations
 import enum
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.ends import Outgoing
 from gateway.errors import GatewayError, Retry, Side, too_large
+from gateway.sides import Call as Call
+from gateway.sides import Client as Client
 from gateway.spool import Spool
-from protocols.message import END, Content, EndOfMessage, FieldLines, LocalRedirect, Peer, Request, Response
+from protocols.message import END, Content, EndOfMessage, FieldLines, LocalRedirect, Request, Response
 
 if TYPE_CHECKING:
     from gateway.routing import Found
@@ -56,57 +58,6 @@ WAITING: Final = ResponseSide.WAITING
 RESPONDING: Final = ResponseSide.CONTENT
 TUNNEL: Final = ResponseSide.TUNNEL
 RESPONSE_DONE: Final = ResponseSide.DONE
-
-
-class Client(Protocol):
-    """What an exchange needs of a front."""
-
-    deadline: float
-    peer: Peer
-    """The direct peer; `Exchange.peer` is the client as trusted proxies tell it."""
-    variables: Mapping[bytes, bytes] | None
-    """The meta-variables that a web server sent, None for a client that speaks HTTP."""
-
-    def interim(self, response: Response) -> None: ...
-    def respond(self, response: Response) -> None: ...
-    def content(self, octets: Outgoing) -> None: ...
-    def finished(self, trailers: FieldLines) -> None:
-        """The response is complete."""
-
-    def tunnel(self, response: Response) -> bytes:
-        """Switch to opaque octets; what came beyond the request is returned."""
-
-    def close_after(self) -> None:
-        """The connection ends after this response: its framing is uncertain."""
-
-    def cut(self) -> None:
-        """The response will never be complete: break off so that the client can tell."""
-
-    def read_content(self, wanted: bool) -> None:
-        """Whether request content may come (True asks for it: 100 Continue)."""
-
-
-class Call(Protocol):
-    """What an exchange needs of an interface: one attempt at one worker."""
-
-    def content(self, octets: bytes) -> None: ...
-    def content_end(self) -> None: ...
-    def abort(self, *, client_left: bool = False) -> None:
-        """The exchange wants nothing more of it."""
-
-    def read(self, wanted: bool) -> None:
-        """Whether the response may come (back-pressure from the client)."""
-
-    @property
-    def full(self) -> bool:
-        """Whether request content has to wait for the worker."""
-
-    def room(self) -> None:
-        """Call `exchange.pump()` when there is room for more content."""
-
-    @property
-    def upstream(self) -> str:
-        """For the logs: which worker."""
 
 
 class Exchange:

@@ -102,7 +102,8 @@ def test_logs_know_nothing_of_how_a_message_came_about(path: Path) -> None:
     assert all(within(name, "gateway.observe", "gateway.ends") for name in ours), ours
 
 
-RULES = ("gateway.exchange", "gateway.site", "gateway.spool", "gateway.routing", "gateway.variables", "gateway.forwarding",
+RULES = ("gateway.exchange", "gateway.sides", "gateway.site", "gateway.spool",
+         "gateway.routing", "gateway.variables", "gateway.forwarding",
          "gateway.pages", "gateway.hosting", "gateway.pieces", "gateway.requested", *INTERFACES_AND_FRONTS,
          "gateway.upstreams", "gateway.ends", "gateway.errors")  # fmt: skip
 

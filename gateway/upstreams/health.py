@@ -18,6 +18,7 @@ JITTER: Final = 0.2
 
 def struck(member: Member, now: float, failures: int, pause_s: float) -> None:
     """A connection or a response has failed."""
+    member.failures += 1
     if member.down_until > now and not member.trial:
         return  # it began before it was known
     member.strikes += 1

@@ -19,9 +19,9 @@ class Member:
     """One address of a target."""
 
     __slots__ = (
-        "address", "authority", "credit", "down", "down_until", "idle", "leaving", "least_idle", "limit", "looked_at",
-        "multiplexes", "name", "open", "outs", "place", "proven", "scarce", "served", "since", "source", "strikes", "tier",
-        "trial", "unproven", "weight",
+        "address", "authority", "credit", "down", "down_until", "failures", "idle", "leaving", "least_idle", "limit",
+        "looked_at", "multiplexes", "name", "open", "outs", "place", "proven", "scarce", "served", "since", "source",
+        "strikes", "tier", "trial", "unproven", "weight",
     )  # fmt: skip
 
     def __init__(self, address: Address, limit: float, weight: float = 1.0, tier: int = 0) -> None:
@@ -52,6 +52,8 @@ class Member:
         """The most that were at the same time, as far as we know: so many cannot keep each other waiting."""
         self.unproven: dict[Connection[Any], float] = {}
         """Since when each waits, oldest first."""
+        self.failures = 0
+        """Since it is known."""
         self.strikes = 0
         """Failures in a row."""
         self.outs = 0

@@ -25,7 +25,8 @@ from gateway.errors import GatewayError, Retry
 from gateway.upstreams import health
 from gateway.upstreams.balance import begin_anywhere, by_hash, in_turn, least
 from gateway.upstreams.member import Member as Member
-from gateway.upstreams.terms import Entry, Standing, Terms
+from gateway.upstreams.terms import Entry, Terms
+from gateway.upstreams.terms import Standing as Standing
 
 if TYPE_CHECKING:
     from gateway.upstreams.connection import Carried, Connection
@@ -286,8 +287,8 @@ class Pool:
                 else "out" if out_s else "up"
             )  # fmt: skip
             found.append(
-                Standing(member.name, state, out_s, member.outstanding, len(member.idle), member.strikes, member.weight,
-                         member.tier > 0)
+                Standing(member.name, state, member.outstanding, len(member.idle), member.failures, member.weight,
+                         member.tier > 0, out_s)
             )  # fmt: skip
         return found
 

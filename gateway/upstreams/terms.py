@@ -82,11 +82,11 @@ class Standing(msgspec.Struct, frozen=True):
     state: str
     """ "up"; "out" for a while, after failures; "trial": one request finds out whether it is well again; "down": it was
     asked, and did not answer well; "leaving"."""
-    out_s: float
-    """For how much longer it is out; 0 for one that is not."""
     outstanding: int
     idle: int
     failures: int
-    """In a row."""
-    weight: float
-    backup: bool
+    """Since the engine began."""
+    weight: float = 1.0
+    backup: bool = False
+    out_s: float = 0.0
+    """For how much longer it is out; 0 for one that is not."""

@@ -15,8 +15,9 @@ from gateway.cli import main
 from gateway.cli.init import reference, starter
 from gateway.config import load_config, parse_config
 
-TABLES = (keys.SERVER, keys.CHILDREN, keys.LIMITS, keys.TIMEOUTS, keys.LOG, keys.ROUTE, keys.ROUTE_TIMEOUTS, keys.ROUTE_LIMITS,
-          keys.ROUTE_HEALTH, app_keys.APP, app_keys.WORKERS, app_keys.STAFF, app_keys.RLIMITS)  # fmt: skip
+APPS = (app_keys.APP, app_keys.WORKERS, app_keys.STAFF, app_keys.RLIMITS)
+TABLES = (keys.SERVER, keys.CHILDREN, keys.LIMITS, keys.TIMEOUTS, keys.LOG, keys.ROUTE, keys.ROUTE_TIMEOUTS,
+          keys.ROUTE_LIMITS, keys.ROUTE_HEALTH, *APPS)  # fmt: skip
 
 
 def test_what_it_writes_passes_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ from gateway.ends import End, Kill, Launch, Order, Spawn, Turn
 from gateway.processes.explain import Explanation
 from gateway.processes.places import BROKEN, CLOSED, HUNG, LEAVING, OPEN, STARTING, Clerk, Places
 from gateway.processes.staff import Phase, Staff, Worker
-from gateway.processes.supervise import HUNG_GRACE_S, LEAVE_S, LONGEST_DELAY_S, STEADY_S, Supervisor
+from gateway.processes.supervise import FIRST_ANSWER_S,
+    HUNG_GRACE_S, LEAVE_S, LONGEST_DELAY_S, STEADY_S, Supervisor
 
 LAUNCHES = [Launch(b"/usr/bin/php-cgi", [b"php-cgi"], {}, b"/", stdin=7 + number) for number in range(4)]
 NOT_STARTED = Explanation(500, "no-interpreter", "no perl here", "install it")
@@ -532,6 +533,7 @@ def test_who_tells_when_it_is_ready_is_waited_for() -> None:
 def test_who_answers_nothing_for_too_long_is_ended() -> None:
     talk = Talk(1, busy_s=5.0)
     worker = talk.starts()
+    talk.serves(worker)
     since = talk.now
     talk.takes(worker)
     talk.wait(4.5)
@@ -550,6 +552,18 @@ def test_who_answers_nothing_for_too_long_is_ended() -> None:
     talk.exits(worker, -signal.SIGKILL)
     assert talk.states == [CLOSED, OPEN]
     assert talk.supervisor.down(talk.now) == ""
+
+
+@pytest.mark.parametrize(("start_s", "bound_s"), [(0.0, FIRST_ANSWER_S), (3.0, 3.0), (20.0, 20.0)])
+def test_who_has_answered_nothing_yet_may_still_be_starting(start_s: float, bound_s: float) -> None:
+    """Ended and started again it would be no sooner ready: a program that takes a second under busy = "500ms"."""
+    talk = Talk(1, busy_s=0.5, start_s=start_s)
+    worker = talk.starts()
+    talk.takes(worker)
+    talk.wait(bound_s - 0.5)
+    assert talk.kills() == []
+    talk.wait(0.5)
+    assert isinstance(talk.orders()[0], Kill)
 
 
 def test_who_answers_from_time_to_time_is_not_hung() -> None:
