@@ -14,6 +14,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -26,7 +27,6 @@ from gateway.observe.error_log import ErrorLog
 from gateway.observe.stderr_end import StderrEnd
 from gateway.processes.listen_socket import close_listener, explain_bind, make_listener
 from gateway.processes.memory import resident
-from gateway.processes.scoreboard import Scoreboard
 from gateway.processes.supervise import Phase, Supervisor, Worker
 
 REFUSED = 2
@@ -37,6 +37,17 @@ PATH = b"/usr/local/bin:/usr/bin:/bin"
 def name_of(app: App, interface: str) -> str:
     """What the workers of an application are called in the logs; one that is hosted may have some for each interface."""
     return app.name if app.kind == "command" else f"{app.name}/{interface}"
+
+
+@dataclass(eq=False)
+class Running:
+    """An application behind one interface."""
+
+    app: App
+    interface: str
+    sock: socket.socket
+    address: Address
+    supervisor: Supervisor
 
 
 class PlaceReport(msgspec.Struct, frozen=True):
@@ -73,27 +84,38 @@ class Apps:
         self.turn = turn
         self.error_log = error_log
         self.directory = ""
-        self.sockets: list[socket.socket] = []
-        self.addresses: dict[str, Address] = {}
-        """Where each is reached, by the name of its workers."""
-        self.supervisors: dict[str, Supervisor] = {}
-        self.used = {name_of(app, interface): (app, interface) for app, interface in used}
+        self.running: dict[str, Running] = {}
+        """By the name of their workers."""
+        self.leaving: list[Running] = []
+        """Those that an older config has; they go on until `release`."""
+        self._number = 0
         for app, interface in used:
-            self._prepare(app, interface)
+            self._add(app, interface)
 
-    def _prepare(self, app: App, interface: str) -> None:
+    @property
+    def addresses(self) -> dict[str, Address]:
+        """Where each is reached, by the name of its workers."""
+        return {name: one.address for name, one in self.running.items()}
+
+    @property
+    def supervisors(self) -> dict[str, Supervisor]:
+        return {name: one.supervisor for name, one in self.running.items()}
+
+    def _add(self, app: App, interface: str) -> None:
         name = name_of(app, interface)
-        if name in self.addresses:
-            return
+        if name not in self.running:
+            self.running[name] = self._prepared(app, interface, name)
+
+    def _prepared(self, app: App, interface: str, name: str) -> Running:
         if not self.directory:
             self.directory = tempfile.mkdtemp(prefix="gateway-")
-        address = Address(path=os.path.join(self.directory, name.replace("/", ".") + ".sock"))
+        self._number += 1
+        file = f"{name.replace('/', '.')}.{self._number}.sock"
+        address = Address(path=os.path.join(self.directory, file))
         try:
             sock, _ = make_listener(address)
         except OSError as error:
             raise ServeError(*explain_bind(error, address)) from None
-        self.sockets.append(sock)
-        self.addresses[name] = address
         command = list(app.command) if app.kind == "command" else hosting_command(app, interface)
         launch = Launch(*as_user(app, command), environment_of(app), app.directory, stdin=sock.fileno())
         count = app.workers if app.kind == "command" else 1
@@ -101,58 +123,93 @@ class Apps:
         def stderr(worker: Worker) -> End:
             return StderrEnd(self.turn, self.error_log, name, worker)
 
-        self.supervisors[name] = Supervisor(
+        supervisor = Supervisor(
             self.turn, launch, count, name, self.error_log.log, stderr, refused=-1 if app.kind == "command" else REFUSED
         )
+        return Running(app, interface, sock, address, supervisor)
+
+    def _all(self) -> list[Running]:
+        return [*self.running.values(), *self.leaving]
+
+    # ------------------------------------------------------------------ another config
+
+    def update(self, used: Collection[tuple[App, str]], now: float, renewed: str = "") -> None:
+        """Have these run: who is not changed goes on, who is new starts; `renewed`: this one is new whatever its table
+        says. All others go on, too, until `release`. Raises ServeError, and nothing has changed then."""
+        known = [one for one in self._all() if not one.supervisor.stopping and one.app.name != renewed]
+        running: dict[str, Running] = {}
+        made: list[Running] = []
+        try:
+            for app, interface in used:
+                name = name_of(app, interface)
+                if name in running:
+                    continue
+                found = next((one for one in known if one.app == app and one.interface == interface), None)
+                if found is None:
+                    found = self._prepared(app, interface, name)
+                    made.append(found)
+                running[name] = found
+        except ServeError:
+            for one in made:
+                close_listener(one.sock)
+            raise
+        everybody = [*self._all(), *made]
+        self.running = running
+        self.leaving = [one for one in everybody if one not in running.values()]
+        for one in made:
+            one.supervisor.start(now)
+
+    def trial(self, now: float) -> str | None:
+        """Why one that runs for this config does not serve; "" if all seem to, None while it is not known."""
+        for one in self.running.values():
+            why = one.supervisor.down(now)
+            if why:
+                return f"app {one.app.name!r}: {why}"
+        steady = all(one.supervisor.steady(now) for one in self.running.values())
+        return "" if steady else None
+
+    def go_back(self, running: dict[str, Running]) -> None:
+        """What was said at the last `update` is not to be: those run that did."""
+        self.leaving = [one for one in self._all() if one not in running.values()]
+        self.running = running
+
+    def release(self, now: float) -> None:
+        """Nobody asks for those of an older config any more."""
+        for one in self.leaving:
+            one.supervisor.stop(now)
 
     # ------------------------------------------------------------------ while they run
 
     def start(self, now: float) -> None:
-        for supervisor in self.supervisors.values():
-            supervisor.start(now)
+        for one in self.running.values():
+            one.supervisor.start(now)
 
-    def tick(self, now: float, board: Scoreboard) -> None:
-        """Called at every sweep: do what is due, and tell the engines who is down."""
-        for number, supervisor in enumerate(self.supervisors.values()):
-            if supervisor.deadline <= now:
-                supervisor.expired(now)
-            why = supervisor.down(now)
-            if why:
-                board.app(number).down(why, supervisor.retry_after_s(now), now)
-            else:
-                board.app(number).up()
+    def tick(self, now: float) -> None:
+        """Called at every sweep: do what is due."""
+        for one in self._all():
+            if one.supervisor.deadline <= now:
+                one.supervisor.expired(now)
+        for one in [one for one in self.leaving if one.supervisor.stopped]:
+            self.leaving.remove(one)
+            close_listener(one.sock)
 
     def report(self, now: float) -> list[AppReport]:
         """What is known of all."""
-        return [
-            AppReport(
-                name_of(app, interface), app.kind, interface, "down" if one.down(now) else "running", one.down(now),
-                one.restarts, tuple(_place(number, worker) for number, worker in enumerate(one.workers)),
-            )
-            for one, (app, interface) in zip(self.supervisors.values(), self.used.values(), strict=True)
-        ]  # fmt: skip
+        return [_report(one, now) for one in self.running.values()]
 
     def stop(self, now: float, *, at_once: bool = False) -> None:
-        for supervisor in self.supervisors.values():
-            supervisor.stop(now, at_once=at_once)
+        for one in self._all():
+            one.supervisor.stop(now, at_once=at_once)
 
     @property
     def stopped(self) -> bool:
-        return all(supervisor.stopped for supervisor in self.supervisors.values())
+        return all(one.supervisor.stopped for one in self._all())
 
     def close(self) -> None:
-        for sock in self.sockets:
-            close_listener(sock)
+        for one in self._all():
+            close_listener(one.sock)
         if self.directory:
             shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def _place(number: int, worker: Worker) -> PlaceReport:
-    runs = worker.phase is Phase.RUNNING
-    return PlaceReport(
-        number, worker.pid if runs else 0, worker.phase.value, worker.since if runs else 0.0, 0,
-        resident(worker.pid) if runs else 0, 0, 0.0,
-    )  # fmt: skip
 
 
 def environment_of(app: App) -> dict[bytes, bytes]:
@@ -192,3 +249,19 @@ def as_user(app: App, command: list[bytes]) -> tuple[bytes, list[bytes]]:
     user = app.user.encode()
     words = [b"setpriv", b"--reuid", user, b"--regid", user, b"--init-groups", b"--", *command]
     return os.fsencode(setpriv), words
+
+
+def _report(one: Running, now: float) -> AppReport:
+    why = one.supervisor.down(now)
+    places = tuple(_place(number, worker) for number, worker in enumerate(one.supervisor.workers))
+    name = name_of(one.app, one.interface)
+    state = "down" if why else "running"
+    return AppReport(name, one.app.kind, one.interface, state, why, one.supervisor.restarts, places)
+
+
+def _place(number: int, worker: Worker) -> PlaceReport:
+    runs = worker.phase is Phase.RUNNING
+    return PlaceReport(
+        number, worker.pid if runs else 0, worker.phase.value, worker.since if runs else 0.0, 0,
+        resident(worker.pid) if runs else 0, 0, 0.0,
+    )  # fmt: skip

@@ -9,8 +9,9 @@ from __future__ import annotations
 import importlib
 import os
 import pwd
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -23,9 +24,10 @@ from gateway.config import App, Config, Route
 from gateway.drivers.driver import Driver
 from gateway.ends import Launch
 from gateway.engine import Engine
-from gateway.errors import GatewayError, ServeError
+from gateway.errors import GatewayError
 from gateway.forwarding import Forwarding
 from gateway.fronts.http1 import Http1Front
+from gateway.generation import Generation
 from gateway.house import House
 from gateway.interfaces.admin import Reply
 from gateway.interfaces.cgi import CgiInterface
@@ -40,86 +42,254 @@ from gateway.processes.explain import explain
 from gateway.processes.reap import Reaper
 from gateway.processes.scoreboard import Scoreboard
 from gateway.publish import Publisher
+from gateway.reloading import Outcome, Reloads, Told, cannot_open, told_to
 from gateway.report import Reporter, counters_for
 from gateway.routing import Programs, Router
 from gateway.site import Interface, Service, Site
+from gateway.upgrade import Successor
 from protocols.http1 import tokeniser
 
+ADMIN = "admin"
+"""The admin socket among those that are handed over."""
 
-def serve(config: Config, *, ready: Callable[[list[str]], None] | None = None) -> int:
-    """Run until SIGTERM or SIGINT; the exit code. `ready` gets the URLs once requests are taken.
+
+def serve(
+    config: Config, *, ready: Callable[[list[str]], None] | None = None, reread: Callable[[], Config] | None = None
+) -> int:
+    """Run until SIGTERM or SIGINT; the exit code. `ready` gets the URLs once requests are taken. `reread` reads the
+    config again (ConfigError); without it, SIGHUP only opens the logs anew.
 
     Raises ServeError with a remedy when it cannot start.
     """
     _fill_standard_descriptors()
-    Server(config).run(None if ready is None else lambda names: ready([_url(name) for name in names]))
+    server = Server(config, reread)
+    server.take_over(os.environ)
+    server.run(None if ready is None else lambda names: ready([_url(name) for name in names]))
     return 0
 
 
 class Server(House):
     """The gateway: clients speak HTTP to it."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, reread: Callable[[], Config] | None = None) -> None:
         server = config.server
         super().__init__(server.hosting, server.listen, config.log.error, server.grace_s)
         self.config = config
-        self.programs = Programs(config.routes)
+        self.reread = reread
         self.admin = Admin(self.turn, self.error_log, next(iter(paths_of(config)), ""))
         self.reporter = Reporter()
         self.metrics: Any
         self.apps: Apps
-        self.names_of_apps: list[str] = []
-        self.access_log: AccessLog | None = None
-        """Nobody writes to it: it was opened before privileges were dropped, and each engine has a copy."""
+        self.access_logs: list[AccessLog] = []
+        """Of the configs whose engines run. Nobody writes to them: the first was opened before privileges were dropped,
+        and each engine has a copy."""
+        self.served: list[Served] = []
+        """What the engines that run were made of."""
+        self.present: Served
+        """Of these, what those that take new connections were made of."""
+        self.reloads = Reloads(self)
+        self.admin.add("GET", "/status", self._tell_status)
+        self.admin.add("GET", "/metrics", self._tell_metrics)
+        self.admin.add("POST", "/reload", lambda rest, query, reply: self.reloads.ask("", told_to(reply)))
+        self.admin.add("POST", "/restart/", lambda rest, query, reply: self.reloads.ask(rest, told_to(reply)))
+        self.admin.add("POST", "/upgrade", lambda rest, query, reply: self.upgrade(told_to(reply)))
+        self.successor: Successor | None = None
+        """Another gateway that is to take our place, until it does."""
 
     # ------------------------------------------------------------------ the parts of a house
 
     def prepare(self) -> None:
         config = self.config
-        self.access_log = self._access_log()
+        access_log = self.access_log(config)
         if self.admin.path:  # who becomes somebody else may not be able to read the library any more
             self.metrics = importlib.import_module("gateway.observe.metrics")
-        self.admin.bind()
-        self._drop_privileges(config.server.user, self.access_log)
-        used = [(config.apps[r.app], r.interface) for r in config.routes if r.app is not None and r.interface != "cgi"]
-        self.apps = Apps(self.turn, self.error_log, used)
-        self.names_of_apps = list(self.apps.supervisors)
-        addresses = {str(address) for route in config.routes for address in self._served_at(route).addresses}
-        slots = places(self.hosting)
-        self.board = Scoreboard(
-            slots, sorted(addresses), self.names_of_apps, len(config.routes), counters=counters_for(config, slots)
-        )
-        self.reporter.begin(config, self.board)
+        self.admin.bind(self.listeners.inherited.pop(ADMIN, -1))
+        self._drop_privileges(config.server.user, access_log)
+        self.apps = Apps(self.turn, self.error_log, self.used(config))
+
+    def first(self, sockets: Sequence[socket.socket]) -> Generation:
+        generation = self.generation_of(self.config, self.access_log(self.config), sockets)
+        self.present = self.served[0]
+        return generation
+
+    def generation_of(
+        self, config: Config, access_log: AccessLog | None, sockets: Sequence[socket.socket]
+    ) -> Generation:
+        """Engines of a config, whose applications the gateway runs by now."""
+        served = Served(config, self.apps, access_log)
+        hosting, grace_s = config.server.hosting, config.server.grace_s
+        generation = Generation(self, hosting, grace_s, served.board, served.build, sockets)
+        self.served.append(served)
+        self.reporter.begin(config, served.board)
+        return generation
+
+    def used(self, config: Config) -> list[tuple[App, str]]:
+        """The applications that the gateway has to run, and behind which interface."""
+        routes = [route for route in config.routes if route.app is not None and route.interface != "cgi"]
+        return [(config.apps[route.app], route.interface) for route in routes if route.app is not None]
 
     def begin(self, now: float) -> None:
         self.apps.start(now)
-        self.driver.ticks.append(lambda now, wall: self.apps.tick(now, self.board))
-        self.admin.add("GET", "/status", self._tell_status)
-        self.admin.add("GET", "/metrics", self._tell_metrics)
+        self.driver.ticks.append(self._tick_apps)
         self.admin.open(self.driver)
+
+    def _tick_apps(self, now: float, wall: float) -> None:
+        self.apps.tick(now)
+        for served in self.served:
+            served.tell(now)
+        self.reloads.tick(now)
+        if self.successor is not None:
+            self.successor.tick(now)
+
+    def gone(self) -> None:
+        """Only the present config's engines are left."""
+        self.served = [self.present]
+        self.reporter.keep([self.present.board])
+        self.apps.release(self.driver.clock())
+        for log in [log for log in self.access_logs if log is not self.present.access_log]:
+            self.access_logs.remove(log)
+            log.close()
+
+    def undo(self) -> None:
+        """A reload has failed: what was made for it is let go of."""
+        self.listeners.keep(self.keys)
+        if not self.old:
+            self.gone()
+
+    def hung_up(self) -> None:
+        super().hung_up()
+        if self.reread is not None:
+            self.reloads.ask("", lambda outcome: None)
+
+    def obey_signals(self) -> None:
+        super().obey_signals()
+        self.driver.call_signals({signal.SIGUSR2: lambda: self.upgrade(lambda outcome: None)})
+
+    def upgrade(self, told: Told) -> None:
+        """Have another gateway take our place; `told` is called once, now or later."""
+
+        def serves(pid: int, keys: list[str]) -> None:
+            self.successor = None
+            self.error_log.log("info", f"process {pid} has taken our place; what is in flight is finished here")
+            self.make_way(pid, keys)
+            told(Outcome(True, (f"process {pid} has taken the place of process {os.getpid()}",)))
+            self.admin.forget()
+
+        def failed(what: str, remedy: str) -> None:
+            self.successor = None
+            self.error_log.log("error", f"no other gateway takes our place: {what}", remedy=remedy)
+            told(Outcome(False, (f"process {os.getpid()} goes on: of the other one, {what}", remedy)))
+
+        if self.stop_by or self.leaving or self.successor is not None or self.reloads.under_way:
+            told(Outcome(False, ("the gateway is about to end, or to be reloaded", "ask again")))
+            return
+        sockets = self.listeners.handed_over()
+        if self.admin.sock is not None:
+            sockets[ADMIN] = self.admin.sock.fileno()
+        try:
+            self.successor = Successor(self.driver, sockets, self.notify.environment(), serves, failed)
+        except OSError as error:
+            failed(f"it cannot be started: {error}", "see the limits of the system")
 
     def end(self, now: float, *, at_once: bool) -> bool:
         self.apps.stop(now, at_once=at_once)
         return self.apps.stopped
 
-    def forked(self) -> int:
+    def forked(self, mine: Generation) -> int:
         self.admin.forked()
-        return super().forked()
+        return super().forked(mine)
 
     def reopen_logs(self) -> None:
-        if self.access_log is not None:
-            self.access_log.reopen()
+        for log in self.access_logs:
+            log.reopen()
         super().reopen_logs()
 
     def close(self) -> None:
         super().close()
         self.admin.close()
-        if self.access_log is not None:
-            self.access_log.close()
+        for log in self.access_logs:
+            log.close()
         if hasattr(self, "apps"):
             self.apps.close()
 
+    # ------------------------------------------------------------------ what is told at the admin socket
+
+    def status(self) -> Status:
+        listen = self.listeners.names(self.keys)
+        return self.reporter.status(self.apps.report(self.driver.clock()), listen, ending=bool(self.stop_by))
+
+    def _tell_status(self, rest: str, query: str, reply: Reply) -> None:
+        reply(200, "application/json", msgspec.json.encode(self.status()))
+
+    def _tell_metrics(self, rest: str, query: str, reply: Reply) -> None:
+        reply(200, self.metrics.CONTENT_TYPE, self.metrics.metrics(self.status()))
+
+    # ------------------------------------------------------------------ logs, and who writes them
+
+    def access_log(self, config: Config) -> AccessLog | None:
+        """The one that a config asks for; where another config has it already, the same. Raises ServeError."""
+        wanted = config.log
+        if not wanted.access:
+            return None
+        for log in self.access_logs:
+            if log.is_like(wanted.access, wanted.format):
+                return log
+        try:
+            log = AccessLog(wanted.access, wanted.format, self.error_log.log)
+        except OSError as error:
+            raise cannot_open(error) from None
+        self.access_logs.append(log)
+        return log
+
+    def _drop_privileges(self, user: str | None, access_log: AccessLog | None) -> None:
+        if user is None:
+            return
+        entry = pwd.getpwnam(user)
+        if os.geteuid() != 0:
+            if entry.pw_uid != os.geteuid():
+                self.error_log.log("warn", f"server.user = {user!r} is ignored: only root can become somebody else")
+            return
+        # what is opened again, or used by others, after the change
+        for log in (access_log, self.error_log):
+            if log is not None:
+                log.give_to(entry.pw_uid, entry.pw_gid)
+        for sock in self.listeners.sockets(self.keys):
+            if sock.family == socket.AF_UNIX:
+                os.chown(sock.getsockname(), entry.pw_uid, entry.pw_gid)
+        self.admin.give_to(entry.pw_uid, entry.pw_gid)
+        os.setgroups(os.getgrouplist(user, entry.pw_gid))
+        os.setgid(entry.pw_gid)
+        os.setuid(entry.pw_uid)
+
+
+class Served:
+    """What one config comes to: engines are built of it, whatever config comes next."""
+
+    def __init__(self, config: Config, apps: Apps, access_log: AccessLog | None) -> None:
+        self.config = config
+        self.access_log = access_log
+        self.programs = Programs(config.routes)
+        self.addresses = apps.addresses
+        self.supervisors = apps.supervisors
+        self.names_of_apps = list(self.supervisors)
+        addresses = {str(address) for route in config.routes for address in self._served_at(route).addresses}
+        slots = places(config.server.hosting)
+        self.board = Scoreboard(
+            slots, sorted(addresses), self.names_of_apps, len(config.routes), counters=counters_for(config, slots)
+        )
+
+    def tell(self, now: float) -> None:
+        """Let the engines know which applications are down."""
+        for number, name in enumerate(self.names_of_apps):
+            supervisor = self.supervisors[name]
+            why = supervisor.down(now)
+            if why:
+                self.board.app(number).down(why, supervisor.retry_after_s(now), now)
+            else:
+                self.board.app(number).up()
+
     def build(self, driver: Driver, reaper: Reaper, error_log: ErrorLog) -> Engine:
+        """An engine on a driver."""
         server = self.config.server
         site = Site(
             driver.turn, server.limits, server.timeouts, tokeniser(server.http), Forwarding(server.trusted_proxies),
@@ -128,29 +298,8 @@ class Server(House):
         site.services = [Service(route, self._interface(site, route)) for route in map(self._served_at, self.config.routes)]
         site.router = Router([service.route for service in site.services])
         engine = Engine(driver, reaper, site, Http1Front, publisher=Publisher(site, self.board.counters.text_octets))
-        engine.grace_s = self.grace_s
+        engine.grace_s = server.grace_s
         return engine
-
-    # ------------------------------------------------------------------ what is told at the admin socket
-
-    def status(self) -> Status:
-        return self.reporter.status(self.apps.report(self.driver.clock()), self.names, ending=bool(self.stop_by))
-
-    def _tell_status(self, rest: str, query: str, reply: Reply) -> None:
-        reply(200, "application/json", msgspec.json.encode(self.status()))
-
-    def _tell_metrics(self, rest: str, query: str, reply: Reply) -> None:
-        reply(200, self.metrics.CONTENT_TYPE, self.metrics.metrics(self.status()))
-
-    def _access_log(self) -> AccessLog | None:
-        log = self.config.log
-        try:
-            return AccessLog(log.access, log.format, self.error_log.log) if log.access else None
-        except OSError as error:
-            raise ServeError(
-                f"the log {error.filename} cannot be opened: {error.strerror}",
-                "see [log] in the config, and who may write there",
-            ) from None
 
     # ------------------------------------------------------------------ services
 
@@ -159,7 +308,7 @@ class Server(House):
         if route.app is None or route.interface == "cgi":
             return route
         name = name_of(self.config.apps[route.app], route.interface)
-        return msgspec.structs.replace(route, addresses=(self.apps.addresses[name],))
+        return msgspec.structs.replace(route, addresses=(self.addresses[name],))
 
     def _interface(self, site: Site, route: Route) -> Interface:
         app = self.config.apps[route.app] if route.app is not None else None
@@ -197,26 +346,6 @@ class Server(House):
             )  # fmt: skip
 
         return down
-
-    def _drop_privileges(self, user: str | None, access_log: AccessLog | None) -> None:
-        if user is None:
-            return
-        entry = pwd.getpwnam(user)
-        if os.geteuid() != 0:
-            if entry.pw_uid != os.geteuid():
-                self.error_log.log("warn", f"server.user = {user!r} is ignored: only root can become somebody else")
-            return
-        # what is opened again, or used by others, after the change
-        for log in (access_log, self.error_log):
-            if log is not None:
-                log.give_to(entry.pw_uid, entry.pw_gid)
-        for sock in self.sockets:
-            if sock.family == socket.AF_UNIX:
-                os.chown(sock.getsockname(), entry.pw_uid, entry.pw_gid)
-        self.admin.give_to(entry.pw_uid, entry.pw_gid)
-        os.setgroups(os.getgrouplist(user, entry.pw_gid))
-        os.setgid(entry.pw_gid)
-        os.setuid(entry.pw_uid)
 
 
 def _program(app: App) -> Launch:

@@ -127,6 +127,10 @@ class Supervisor:
                 return ""
         return self.workers[0].broken
 
+    def steady(self, now: float) -> bool:
+        """Whether each place has a worker that is past the time within which a bad one dies."""
+        return all(worker.phase is Phase.RUNNING and now - worker.since >= STEADY_S for worker in self.workers)
+
     def retry_after_s(self, now: float) -> int:
         """When a further start will be tried and known to be good or bad, in whole seconds from now."""
         return math.ceil(max(0.0, min(worker.due for worker in self.workers) - now) + STEADY_S)
