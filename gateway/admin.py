@@ -75,8 +75,12 @@ class Admin:
 
     # ------------------------------------------------------------------ its life
 
-    def bind(self) -> None:
-        """Make the socket, while we still may; what keeps us from it is told once."""
+    def bind(self, inherited: int = -1) -> None:
+        """Make the socket, while we still may; what keeps us from it is told once. `inherited`: that of a gateway whose
+        place we take."""
+        if inherited >= 0:
+            self.sock = socket.socket(fileno=inherited)
+            self.path = self.sock.getsockname()
         if not self.path or self.sock is not None:
             return
         try:
@@ -113,6 +117,12 @@ class Admin:
         if self.sock is not None:
             self.sock.close()
             self.sock = None
+
+    def forget(self) -> None:
+        """Another process answers there by now."""
+        if self.sock is not None:
+            self.sock.close()
+            self.sock, self.path = None, ""
 
     def close(self) -> None:
         if self.sock is not None:

@@ -196,17 +196,27 @@ class Apps:
 
         Those that are not among them go when no engine has them any more."""
         wanted = self._prepare_all(used)
+        fresh = [one for one in wanted.values() if one not in (*self.running.values(), *self.retired)]
+        self.have(wanted, now)
+        for one in fresh:
+            one.supervisor.start(now)
+
+    def have(self, wanted: dict[str, Running], now: float) -> None:
+        """These of all that were prepared are asked from now on."""
         for one in self.running.values():
             if one not in wanted.values():
                 one.retired_at = now
                 self.retired.append(one)
         self.retired = [one for one in self.retired if one not in wanted.values()]
-        fresh = [one for one in wanted.values() if one not in self.running.values() and not one.retired_at]
         self.running = wanted
-        for one in wanted.values():
-            one.retired_at = 0.0
-        for one in fresh:
-            one.supervisor.start(now)
+
+    def trial(self, now: float) -> str | None:
+        """Why one that is to run does not serve; "" if all seem to, None while it is not known."""
+        for one in self.running.values():
+            why = one.supervisor.down(now)
+            if why:
+                return f"app {one.app.name!r}: {why}"
+        return "" if all(one.supervisor.steady(now) for one in self.running.values()) else None
 
     def restart(self, name: str, now: float, done: Callable[[str], None]) -> None:
         """Let new processes take over from those of an application; `done` is told "" then, or why they could not.

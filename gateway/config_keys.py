@@ -76,8 +76,8 @@ _SMALLEST_HEAD = 256
 """Octets: a request of curl needs some 80, one of a browser more than this."""
 
 SERVER = (
-    Key("listen", listens, (Address("127.0.0.1", 8000),), 'where: "127.0.0.1:8000", "[::1]:8000", "unix:/path", "fd:3"',
-        example='["127.0.0.1:8000"]'),
+    Key("listen", listens, (Address("127.0.0.1", 8000),),
+        'where: "127.0.0.1:8000", "[::1]:8000", "unix:/path", "fd:3", "systemd"', example='["127.0.0.1:8000"]'),
     Key("concurrency", choice(*MODELS), "event", " | ".join(MODELS), example='"event"'),
     Key("processes", count(0, MOST), 0, "how many; prefork, threadpool: how many at least; 0: one per core",
         KNOWN_TO["processes"], example="0"),

@@ -16,6 +16,8 @@ from gateway.config_errors import nearest
 from gateway.ends import Address
 
 UNIX_PATH_BYTES = 107
+SYSTEMD = -1
+"""In place of an address: all sockets that systemd has handed over."""
 
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) *([KMGT]i?B|B)?", re.IGNORECASE)
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
@@ -183,13 +185,16 @@ def check_unix_path(path: str) -> None:
 
 
 def listen(value: Any) -> Address | int:
-    """Like an address; ":8000" is all addresses of the machine, "fd:3" a socket that listens already."""
+    """Like an address; ":8000" is all addresses of the machine, "fd:3" a socket that listens already, "systemd" all that
+    it has handed over."""
+    if value == "systemd":
+        return SYSTEMD
     if isinstance(value, str) and re.fullmatch("fd:[0-9]{1,6}", value):
         return int(value[3:])
     try:
         return _address(value)
     except ValueError as error:
-        raise ValueError(f'{error}, ":8000" for all addresses, "fd:3" for a socket handed over') from None
+        raise ValueError(f'{error}, ":8000" for all addresses, "fd:3" or "systemd" for sockets handed over') from None
 
 
 def listens(value: Any) -> tuple[Address | int, ...]:
@@ -198,8 +203,13 @@ def listens(value: Any) -> tuple[Address | int, ...]:
     fixed = [one for one in found if isinstance(one, int) or one.path or one.port]
     for number, one in enumerate(fixed):
         if one in fixed[:number]:
-            raise ValueError(f"each address once; {'fd:' * isinstance(one, int)}{one} stands there twice")
+            raise ValueError(f"each address once; {place_name(one)} stands there twice")
     return found
+
+
+def place_name(place: Address | int) -> str:
+    """As it is written."""
+    return "systemd" if place == SYSTEMD else f"fd:{place}" if isinstance(place, int) else str(place)
 
 
 def text(value: Any) -> str:

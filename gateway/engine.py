@@ -47,12 +47,15 @@ class Engine:
         self.site = site
         self.front = front
         self.hosted = hosted
+        self.shares = False
+        """Whether the driver and the reaper are also others': what they know of is not ours to end."""
         self.publisher = publisher
         self.finished = False
-        """After `stop`: nothing is left to be done."""
+        """After `retire` or `stop`: nothing is left to be done."""
         self.grace_s = 30.0
         # What others want, who may be other threads: each is set by them only, and never taken back.
         self._retire = False
+        self._replaced = False
         self._stop = False
         self._hurry = False
         self._stop_by = math.inf
@@ -79,6 +82,7 @@ class Engine:
     def take(self, sock: socket.socket) -> None:
         """Serve a client's connection."""
         now = self.driver.clock()
+        self.finished = False  # one of those that waited when it took its leave
         if now - self._ticked > 1.0:  # it has slept
             self.driver.turn.now = now
             self.site.tick(now, time.time())
@@ -123,14 +127,17 @@ class Engine:
         if self.publisher is not None:
             self.publisher.tick(self.driver.clock())
         self.driver.ticks.remove(self.tick)
-        self.reaper.kill_all()  # what scripts have put into the background
+        if not self.shares:
+            self.reaper.kill_all()  # what scripts have put into the background
         if self.site.access_log is not None:
             self.site.access_log.close()
 
     # ------------------------------------------------------------------ from any thread
 
-    def retire(self) -> None:
-        """Take no more, finish what is in flight, however long that takes."""
+    def retire(self, *, replaced: bool = False) -> None:
+        """Take no more, finish what is in flight, however long that takes. `replaced`: others serve already in its
+        place, so that an idle connection may stay until it has been quiet for a while."""
+        self._replaced |= replaced
         self._retire = True
         self.driver.wake()
 
@@ -151,8 +158,9 @@ class Engine:
         if self.finished or not self.stopping:
             return
         now = self.driver.turn.now = self.driver.clock()
-        if not self.site.draining:
-            self.site.drain()
+        retiring = self._replaced and not (self._stop or self._hurry)
+        if not self.site.draining or self.site.retiring is not retiring:
+            self.site.drain(retiring=retiring)
             self.driver.settle()
         if self._hurry:
             self._stop_by = min(self._stop_by, now)

@@ -9,172 +9,218 @@ from __future__ import annotations
 import importlib
 import os
 import pwd
+import signal
 import socket
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import msgspec
 
 from gateway.admin import Admin
 from gateway.admin_client import paths_of
-from gateway.app_launch import hosting_command, launch_of
-from gateway.apps import Apps, Running, name_of
-from gateway.concurrency import places, slots
-from gateway.config import App, Config, Route
+from gateway.apps import Apps
+from gateway.concurrency import places
+from gateway.config import App, Config
 from gateway.drivers.blocking import BlockingDriver
-from gateway.drivers.driver import SWEEP_S, Driver
-from gateway.ends import Launch
-from gateway.engine import Engine
-from gateway.errors import GatewayError, ServeError
-from gateway.forwarding import Forwarding
-from gateway.fronts.http1 import Http1Front
+from gateway.drivers.driver import SWEEP_S
+from gateway.generation import Generation
 from gateway.house import House
 from gateway.interfaces.admin import Reply
-from gateway.interfaces.cgi import CgiInterface
-from gateway.interfaces.fastcgi import FastcgiInterface
-from gateway.interfaces.http import HttpInterface
-from gateway.interfaces.scgi import ScgiInterface
-from gateway.interfaces.static import StaticInterface
 from gateway.observe.access_log import AccessLog
-from gateway.observe.error_log import ErrorLog
 from gateway.observe.status import Status
-from gateway.processes.explain import explain
-from gateway.processes.places import Clerk
-from gateway.processes.reap import Reaper
-from gateway.processes.rosters import Rosters, SharedRoster
-from gateway.processes.scoreboard import Scoreboard
-from gateway.publish import Publisher
-from gateway.report import Reporter, counters_for
-from gateway.routing import Programs, Router
-from gateway.site import Interface, Service, Site
-from protocols.http1 import tokeniser
-
-if TYPE_CHECKING:
-    from gateway.lookout import Lookout
+from gateway.reloading import Outcome, Reloads, Told, cannot_open, told_to
+from gateway.report import Reporter
+from gateway.served import Served
+from gateway.upgrade import Successor
 
 START_S: Final = 2.0
 """How long the first look-ups may take before there are requests."""
+ADMIN: Final = "admin"
+"""The admin socket among those that are handed over."""
 
 
-def serve(config: Config, *, ready: Callable[[list[str]], None] | None = None) -> int:
-    """Run until SIGTERM or SIGINT; the exit code. `ready` gets the URLs once requests are taken.
+def serve(
+    config: Config, *, ready: Callable[[list[str]], None] | None = None, reread: Callable[[], Config] | None = None
+) -> int:
+    """Run until SIGTERM or SIGINT; the exit code. `ready` gets the URLs once requests are taken. `reread` reads the
+    config again (ConfigError); without it, SIGHUP only opens the logs anew.
 
     Raises ServeError with a remedy when it cannot start.
     """
     _fill_standard_descriptors()
-    Server(config).run(None if ready is None else lambda names: ready([_url(name) for name in names]))
+    server = Server(config, reread)
+    server.take_over(os.environ)
+    server.run(None if ready is None else lambda names: ready([_url(name) for name in names]))
     return 0
 
 
 class Server(House):
     """The gateway: clients speak HTTP to it."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, reread: Callable[[], Config] | None = None) -> None:
         server = config.server
         super().__init__(server.hosting, server.listen, config.log.error, server.grace_s)
         self.config = config
-        self.programs = Programs(config.routes)
+        self.reread = reread
         self.admin = Admin(self.turn, self.error_log, next(iter(paths_of(config)), ""))
         self.reporter = Reporter()
         self.metrics: Any
         self.apps: Apps
-        self.watched = [route.number for route in config.routes if route.watched]
-        """The routes whose workers are looked out for, and what the engines are told of them, in this order."""
-        self.rosters = Rosters(len(self.watched))
-        self.lookout: Lookout | None = None
-        self.access_log: AccessLog | None = None
-        """Nobody writes to it: it was opened before privileges were dropped, and each engine has a copy."""
+        self.access_logs: list[AccessLog] = []
+        """Of the configs whose engines run. Nobody writes to them: the first was opened before privileges were dropped,
+        and each engine has a copy."""
+        self.served: list[Served] = []
+        """What the engines that run were made of."""
+        self.present: Served
+        """Of these, what those that take new connections were made of."""
+        self.reloads = Reloads(self)
+        self.admin.add("GET", "/status", self._tell_status)
+        self.admin.add("GET", "/metrics", self._tell_metrics)
+        self.admin.add("POST", "/reload", lambda rest, query, reply: self.reloads.ask("", told_to(reply)))
+        self.admin.add("POST", "/restart/", lambda rest, query, reply: self.reloads.ask(rest, told_to(reply)))
+        self.admin.add("POST", "/upgrade", lambda rest, query, reply: self.upgrade(told_to(reply)))
+        self.successor: Successor | None = None
+        """Another gateway that is to take our place, until it does."""
 
     # ------------------------------------------------------------------ the parts of a house
 
     def prepare(self) -> None:
         config = self.config
-        self.access_log = self._access_log()
+        access_log = self.access_log(config)
         if self.admin.path:  # who becomes somebody else may not be able to read the library any more
             self.metrics = importlib.import_module("gateway.observe.metrics")
-        self.admin.bind()
-        self._drop_privileges(config.server.user, self.access_log)
-        used = [(config.apps[r.app], r.interface) for r in config.routes if r.app is not None and r.interface != "cgi"]
+        self.admin.bind(self.listeners.inherited.pop(ADMIN, -1))
+        self._drop_privileges(config.server.user, access_log)
+        used = self.used(config)
         self.apps = Apps(self.turn, self.error_log, used, places(self.hosting) * len(used))
-        self._look_out()
-        addresses = {str(address) for route in config.routes for address in self._served_at(route).addresses}
-        slots = places(self.hosting)
-        self.board = Scoreboard(slots, sorted(addresses), len(config.routes), counters=counters_for(config, slots))
-        self.reporter.begin(config, self.board)
+
+    def first(self, sockets: Sequence[socket.socket]) -> Generation:
+        self.present = self.serve(self.config, self.access_log(self.config))
+        return self.generation_of(self.present, sockets)
+
+    def serve(self, config: Config, access_log: AccessLog | None) -> Served:
+        """What a config comes to whose applications the gateway runs by now."""
+        served = Served(config, self.apps, access_log)
+        self.served.append(served)
+        served.look_out(self.turn, self.error_log.log, self.driver.clock())
+        if served.lookout is not None and isinstance(self.driver, BlockingDriver):
+            self.driver.quiet_s = SWEEP_S  # names and workers are due while nobody has a connection, too
+        return served
+
+    def generation_of(self, served: Served, sockets: Sequence[socket.socket]) -> Generation:
+        """Engines of it."""
+        server = served.config.server
+        generation = Generation(self, server.hosting, server.grace_s, served.board, served.build, sockets)
+        self.reporter.begin(served.config, served.board)
+        return generation
+
+    def used(self, config: Config) -> list[tuple[App, str]]:
+        """The applications that the gateway has to run, and behind which interface."""
+        routes = [route for route in config.routes if route.app is not None and route.interface != "cgi"]
+        return [(config.apps[route.app], route.interface) for route in routes if route.app is not None]
 
     def begin(self, now: float) -> None:
-        if self.lookout is not None:
-            self._first_look(self.lookout, now)
+        self._first_look(now)
         self.apps.start(self.driver, now)
-        self.driver.ticks.append(lambda now, wall: self.apps.tick(now))
-        self.admin.add("GET", "/status", self._tell_status)
-        self.admin.add("GET", "/metrics", self._tell_metrics)
+        self.driver.ticks.append(self._tick_beside)
         self.admin.open(self.driver)
 
-    def _look_out(self) -> None:
-        """Where there are names of workers, or workers that are asked for their health."""
-        if self.watched:
-            from gateway.lookout import Lookout  # with dnspython, which takes its time
-
-            own = self.config.server.resolver
-            self.lookout = Lookout(self.turn, self.report, self.config.routes, self._roster, own)
-
-    def _roster(self, route: Route) -> SharedRoster | None:
-        """Each pool has its own, for it remembers what it has read."""
-        return self.rosters.roster(self.watched.index(route.number)) if route.number in self.watched else None
-
-    def _first_look(self, lookout: Lookout, now: float) -> None:
+    def _first_look(self, now: float) -> None:
         """Who the workers are is known before the first request, if somebody tells it soon."""
-        if isinstance(self.driver, BlockingDriver):
-            self.driver.quiet_s = SWEEP_S  # names and workers are due while nobody has a connection, too
-        self.driver.ticks.append(lookout.tick)
-        lookout.start(now)
         self.driver.settle()
         until = now + START_S
-        self.driver.run(lambda: lookout.settled or self.driver.clock() >= until)
+        self.driver.ticks.append(self.present.tick)
+        self.driver.run(lambda: self.present.settled or self.driver.clock() >= until)
+        self.driver.ticks.remove(self.present.tick)
+
+    def _tick_beside(self, now: float, wall: float) -> None:
+        self.apps.tick(now)
+        for served in self.served:
+            served.tick(now, wall)
+        self.reloads.tick(now)
+        if self.successor is not None:
+            self.successor.tick(now)
+
+    def gone(self) -> None:
+        """Only the present config's engines are left."""
+        for served in self.served:
+            if served is not self.present:
+                served.stop()
+        self.served = [self.present]
+        self.reporter.keep([self.present.board])
+        for log in [log for log in self.access_logs if log is not self.present.access_log]:
+            self.access_logs.remove(log)
+            log.close()
+
+    def undo(self) -> None:
+        """A reload has failed: what was made for it is let go of."""
+        self.listeners.keep(self.keys)
+        if not self.old:
+            self.gone()
+
+    def hung_up(self) -> None:
+        super().hung_up()
+        if self.reread is not None:
+            self.reloads.ask("", lambda outcome: None)
+
+    def obey_signals(self) -> None:
+        super().obey_signals()
+        self.driver.call_signals({signal.SIGUSR2: lambda: self.upgrade(lambda outcome: None)})
+
+    def upgrade(self, told: Told) -> None:
+        """Have another gateway take our place; `told` is called once, now or later."""
+
+        def serves(pid: int, keys: list[str]) -> None:
+            self.successor = None
+            self.error_log.log("info", f"process {pid} has taken our place; what is in flight is finished here")
+            self.make_way(pid, keys)
+            told(Outcome(True, (f"process {pid} has taken the place of process {os.getpid()}",)))
+            self.admin.forget()
+
+        def failed(what: str, remedy: str) -> None:
+            self.successor = None
+            self.error_log.log("error", f"no other gateway takes our place: {what}", remedy=remedy)
+            told(Outcome(False, (f"process {os.getpid()} goes on: of the other one, {what}", remedy)))
+
+        if self.stop_by or self.leaving or self.successor is not None or self.reloads.under_way:
+            told(Outcome(False, ("the gateway is about to end, or to be reloaded", "ask again")))
+            return
+        sockets = self.listeners.handed_over()
+        if self.admin.sock is not None:
+            sockets[ADMIN] = self.admin.sock.fileno()
+        try:
+            self.successor = Successor(self.driver, sockets, self.notify.environment(), serves, failed)
+        except OSError as error:
+            failed(f"it cannot be started: {error}", "see the limits of the system")
 
     def end(self, now: float, *, at_once: bool) -> bool:
-        if self.lookout is not None:
-            self.lookout.stop()
+        for served in self.served:
+            served.stop()
         self.apps.stop(now, at_once=at_once)
         return self.apps.stopped
 
-    def forked(self) -> int:
+    def forked(self, mine: Generation) -> int:
         self.admin.forked()
-        return super().forked()
+        return super().forked(mine)
 
     def reopen_logs(self) -> None:
-        if self.access_log is not None:
-            self.access_log.reopen()
+        for log in self.access_logs:
+            log.reopen()
         super().reopen_logs()
 
     def close(self) -> None:
         super().close()
         self.admin.close()
-        if self.access_log is not None:
-            self.access_log.close()
+        for log in self.access_logs:
+            log.close()
         if hasattr(self, "apps"):
             self.apps.close()
-
-    def build(self, driver: Driver, reaper: Reaper, error_log: ErrorLog) -> Engine:
-        server = self.config.server
-        site = Site(
-            driver.turn, server.limits, server.timeouts, tokeniser(server.http), Forwarding(server.trusted_proxies),
-            self.access_log.copy() if self.access_log is not None else None, error_log,
-        )  # fmt: skip
-        clerk = Clerk(self.apps.bell_name)
-        routes = map(self._served_at, self.config.routes)
-        site.services = [Service(route, self._interface(site, route, clerk)) for route in routes]
-        site.router = Router([service.route for service in site.services])
-        publisher = Publisher(site, self.board.counters.text_octets)
-        engine = Engine(driver, reaper, site, Http1Front, clerk if clerk.desks else None, publisher)
-        engine.grace_s = self.grace_s
-        return engine
 
     # ------------------------------------------------------------------ what is told at the admin socket
 
     def status(self) -> Status:
-        return self.reporter.status(self.apps.report(self.driver.clock()), self.names, ending=bool(self.stop_by))
+        listen = self.listeners.names(self.keys)
+        return self.reporter.status(self.apps.report(self.driver.clock()), listen, ending=bool(self.stop_by))
 
     def _tell_status(self, rest: str, query: str, reply: Reply) -> None:
         reply(200, "application/json", msgspec.json.encode(self.status()))
@@ -182,49 +228,22 @@ class Server(House):
     def _tell_metrics(self, rest: str, query: str, reply: Reply) -> None:
         reply(200, self.metrics.CONTENT_TYPE, self.metrics.metrics(self.status()))
 
-    def _access_log(self) -> AccessLog | None:
-        log = self.config.log
-        try:
-            return AccessLog(log.access, log.format, self.error_log.log) if log.access else None
-        except OSError as error:
-            raise ServeError(
-                f"the log {error.filename} cannot be opened: {error.strerror}",
-                "see [log] in the config, and who may write there",
-            ) from None
+    # ------------------------------------------------------------------ logs, and who writes them
 
-    # ------------------------------------------------------------------ services
-
-    def _served_at(self, route: Route) -> Route:
-        """The route with the addresses of its application, where the gateway runs that."""
-        running = self._running(route)
-        return route if running is None else msgspec.structs.replace(route, addresses=running.addresses)
-
-    def _running(self, route: Route) -> Running | None:
-        """The application of a route that workers answer."""
-        if route.app is None or route.interface == "cgi":
+    def access_log(self, config: Config) -> AccessLog | None:
+        """The one that a config asks for; where another config has it already, the same. Raises ServeError."""
+        wanted = config.log
+        if not wanted.access:
             return None
-        return self.apps.running[name_of(self.config.apps[route.app], route.interface)]
-
-    def _interface(self, site: Site, route: Route, clerk: Clerk) -> Interface:
-        app = self.config.apps[route.app] if route.app is not None else None
-        running = self._running(route)
-        down = desk = None
-        limit = float("inf")
-        if running is not None:
-            down, desk, limit = _down(running), clerk.desk(running.places), _limit(running.app, route.interface)
-        match route.interface:
-            case "static":
-                return StaticInterface(route, self.programs)
-            case "cgi":
-                return CgiInterface(site, route, explain, None if app is None else _program(app))
-            case "fastcgi":
-                spread = 0 if app is None else 1 if app.kind == "command" else app.hosting.processes
-                workers = 0 if app is None else 1
-                return FastcgiInterface(site, route, workers, down, spread, desk, limit, self._roster(route))
-            case "scgi":
-                return ScgiInterface(site, route, down, desk, limit, self._roster(route))
-            case _:
-                return HttpInterface(site, route, down, desk, limit, self._roster(route))
+        for log in self.access_logs:
+            if log.is_like(wanted.access, wanted.format):
+                return log
+        try:
+            log = AccessLog(wanted.access, wanted.format, self.error_log.log)
+        except OSError as error:
+            raise cannot_open(error) from None
+        self.access_logs.append(log)
+        return log
 
     def _drop_privileges(self, user: str | None, access_log: AccessLog | None) -> None:
         if user is None:
@@ -238,44 +257,13 @@ class Server(House):
         for log in (access_log, self.error_log):
             if log is not None:
                 log.give_to(entry.pw_uid, entry.pw_gid)
-        for sock in self.sockets:
+        for sock in self.listeners.sockets(self.keys):
             if sock.family == socket.AF_UNIX:
                 os.chown(sock.getsockname(), entry.pw_uid, entry.pw_gid)
         self.admin.give_to(entry.pw_uid, entry.pw_gid)
         os.setgroups(os.getgrouplist(user, entry.pw_gid))
         os.setgid(entry.pw_gid)
         os.setuid(entry.pw_uid)
-
-
-def _down(running: Running) -> Callable[[float], GatewayError | None]:
-    """What tells that no worker of an app will answer."""
-
-    def down(now: float) -> GatewayError | None:
-        why = running.told.why(now)
-        if not why:
-            return None
-        return GatewayError(
-            503, "app-down", f"no worker of app {running.name!r} runs: {why}",
-            "see what its workers told before they ended", retry_after_s=running.told.retry_after_s(now),
-        )  # fmt: skip
-
-    return down
-
-
-def _limit(app: App, interface: str) -> float:
-    """Requests that one process of an app takes at the same time, as far as that is known before it is asked."""
-    if app.kind == "command":
-        if app.at_once is None and interface == "scgi" and app.staff.max == 1:  # nobody can ask it, and no other is free
-            return float("inf")
-        return float(app.at_once or 1)
-    if interface == "http" and app.hosting.concurrency != "event":
-        return float(slots(app.hosting))
-    return float("inf")
-
-
-def _program(app: App) -> Launch:
-    """A process for each request of a hosted application."""
-    return launch_of(app, hosting_command(app, "cgi"))
 
 
 def _fill_standard_descriptors() -> None:

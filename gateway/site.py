@@ -194,6 +194,8 @@ class Site:
         self.requests = sys.maxsize
         """So many are enough: another engine is to take the place of this one."""
         self.draining = False
+        self.retiring = False
+        """It drains, and others go on in its place: nobody is in a hurry."""
         self.neighbours: Neighbours = ALONE
         self.wall = 0.0
         self.date = b""
@@ -248,10 +250,11 @@ class Site:
         self.fronts.discard(front)
         self.neighbours.hold(len(self.fronts))
 
-    def drain(self) -> None:
+    def drain(self, *, retiring: bool = False) -> None:
         """The engine ends: idle connections close, the others after their response. A connection that has just come
-        is served: its request is on the way."""
+        is served: its request is on the way. `retiring`: an idle one is given time for that, too. May come again."""
         self.draining = True
+        self.retiring = retiring
         for front in list(self.fronts):
             front.drain()
 

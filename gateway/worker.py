@@ -76,7 +76,9 @@ def serve_app(
 
     Raises ServeError with a remedy when it cannot start.
     """
-    Worker(app, kind, settings).run(ready)
+    worker = Worker(app, kind, settings)
+    worker.take_over(os.environ)
+    worker.run(ready)
 
 
 class Worker(House):
@@ -171,7 +173,7 @@ def run_once(app: Any, kind: str) -> int:
     """Answer the one request that a web server has put into the environment and on stdin (CGI); the exit code."""
     settings = Settings("cgi", Hosting("single"), ())
     worker = Worker(app, kind, settings)
-    engine = worker.own_engine()
+    engine = worker.build(worker.driver, worker.reaper, worker.error_log)
     engine.open()
     front = CgiFront(engine.site, dict(os.environb))
     # stdout is the response: what the application prints must not come between

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from gateway import __version__, is_compiled
 
-COMMANDS = ("serve", "status", "check", "init", "explain", "call", "worker", "demo")
+COMMANDS = ("serve", "check", "reload", "restart", "upgrade", "status", "init", "explain", "call", "worker", "demo")
 EPILOG = """\
 without a command, the flags of `python -m http.server` and of its --cgi:
   python -m gateway [--cgi] [-b ADDRESS] [-d DIRECTORY] [PORT]

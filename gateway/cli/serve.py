@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,12 +42,17 @@ def run(args: argparse.Namespace) -> int:
     """Serve; the exit code."""
     from gateway.config import ConfigError
 
+    what = args.what or (DEFAULT_CONFIG if os.path.exists(DEFAULT_CONFIG) else ".")
+
+    def read() -> Config:
+        return load(what, *(args.listen or ()), cgi=not args.no_cgi)
+
     try:
-        config = load(args.what, *(args.listen or ()), cgi=not args.no_cgi)
+        config = read()
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    return serve_config(config)
+    return serve_config(config, read)
 
 
 def load(what: str | None, *listen: str, cgi: bool = True) -> Config:
@@ -67,7 +73,7 @@ def load(what: str | None, *listen: str, cgi: bool = True) -> Config:
     return config.with_listen(parse_listen(*listen)) if listen else config
 
 
-def serve_config(config: Any) -> int:
+def serve_config(config: Config, reread: Callable[[], Config]) -> int:
     """Serve a config that is already checked, telling the terminal what happens."""
     from gateway.errors import ServeError
     from gateway.server import serve
@@ -78,7 +84,7 @@ def serve_config(config: Any) -> int:
             print(f"serving {name} ({routes} route{'s' if routes != 1 else ''})", file=sys.stderr, flush=True)
 
     try:
-        return serve(config, ready=ready)
+        return serve(config, ready=ready, reread=reread)
     except ServeError as error:
         print(f"gateway: {error.what}\n  {error.remedy}", file=sys.stderr)
         return 2

@@ -36,13 +36,13 @@ class Engine(Protocol):
     def look(self) -> None: ...
     def let_go(self) -> None: ...
     def close(self) -> None: ...
-    def retire(self) -> None: ...
+    def retire(self, *, replaced: bool = False) -> None: ...
     def stop(self) -> None: ...
     def hurry(self) -> None: ...
 
 
 class House(Protocol):
-    """What a shape is given: all that the server consists of; `gateway/house.py`."""
+    """What a shape is given: all that the server consists of; `gateway/generation.py`."""
 
     driver: Driver
     """Of the process that was started: the parent, where there are children."""
@@ -82,22 +82,36 @@ class Shape(Protocol):
     """One way to run engines. All calls come from the house's own thread."""
 
     @property
+    def ready(self) -> bool:
+        """After `start`: clients are served."""
+
+    @property
+    def parted(self) -> bool:
+        """After `retire`: no new connection is taken."""
+
+    @property
     def stopped(self) -> bool:
-        """After `stop`: nobody is served any more."""
+        """After `retire` or `stop`: nobody is served any more."""
 
     def start(self, now: float) -> None: ...
     def look(self) -> None:
         """The driver has woken up."""
 
     def tick(self, now: float) -> None: ...
+    def retire(self, now: float) -> None:
+        """Another shape serves at the same sockets: take no more, finish what is in flight, however long that takes."""
+
     def stop(self, now: float) -> None:
-        """Take no more, finish what is in flight."""
+        """Take no more, finish what is in flight within the grace."""
 
     def hurry(self, now: float) -> None:
         """End now."""
 
     def reopen_logs(self) -> None:
         """Have the other processes open their logs anew; this one has."""
+
+    def abandon(self) -> None:
+        """In a child of another shape: let go of the clients that are here."""
 
     def close(self) -> None:
         """Let go of what is left."""

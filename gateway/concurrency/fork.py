@@ -42,8 +42,7 @@ class Fork(PerConnection):
     def _child(self, place: int, sock: socket.socket) -> int:
         try:
             lifeline = self.house.forked()
-            for waiting in self.waiting:
-                waiting.close()
+            self.abandon()
             for listener in self.house.sockets:
                 listener.close()
             engine = self.template
@@ -51,6 +50,8 @@ class Fork(PerConnection):
             slot.take()
             engine.sit(slot, float("inf"))
             obey(self.house, engine.driver, lifeline, [engine])
+            if self.retiring:
+                engine.retire(replaced=True)
             engine.open()
             self.serve_one(engine, sock, slot)
             deafen()
@@ -60,6 +61,10 @@ class Fork(PerConnection):
         except BaseException as error:  # nothing of the parent's may run in a child
             self.house.defect(error)
             return DEFECT
+
+    def retire_all(self) -> None:
+        for pid in self.pids.values():
+            os.kill(pid, signal.SIGUSR2)
 
     def stop_all(self, *, at_once: bool) -> None:
         for pid in self.pids.values():

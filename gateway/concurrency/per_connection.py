@@ -30,6 +30,8 @@ class PerConnection:
         self.refuser = house.refuser()
         self.acceptors: list[Acceptor] = []
         self.stopping = False
+        self.retiring = False
+        """Likewise, but nobody is in a hurry."""
         self.due = 0.0
         """When the next runner may be started."""
 
@@ -40,6 +42,14 @@ class PerConnection:
         self.acceptors = [
             self.house.driver.listen(sock, self.take, at_once=AT_ONCE) for sock in self.house.sockets
         ]
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.acceptors)
+
+    @property
+    def parted(self) -> bool:
+        return self.stopping
 
     @property
     def stopped(self) -> bool:
@@ -53,14 +63,24 @@ class PerConnection:
     def tick(self, now: float) -> None:
         self.next(now)
 
+    def retire(self, now: float) -> None:
+        self.retiring = True
+        self._leave()
+        self.refuser.retire(replaced=True)
+        self.retire_all()
+
     def stop(self, now: float) -> None:
-        self.stopping = True
-        self._tell_line()
-        for acceptor in self.acceptors:
-            acceptor.close()
-        self.acceptors.clear()
+        self.retiring = False
+        self._leave()
         self.refuser.stop()
         self.stop_all(at_once=False)
+
+    def _leave(self) -> None:
+        self.stopping = True
+        for number, acceptor in enumerate(self.acceptors):
+            acceptor.leave(last=self.house.board.is_over(number))
+        self.acceptors.clear()
+        self._tell_line()
 
     def hurry(self, now: float) -> None:
         self.refuser.hurry()
@@ -70,6 +90,10 @@ class PerConnection:
 
     def reopen_logs(self) -> None:
         """Runners are threads, unless told otherwise."""
+
+    def abandon(self) -> None:
+        for sock in self.waiting:
+            sock.close()
 
     def close(self) -> None:
         self.refuser.close()
@@ -136,6 +160,9 @@ class PerConnection:
 
     def serve(self, place: int, sock: socket.socket) -> None:
         """Start a runner for the connection, at a place of the scoreboard. Raises OSError or RuntimeError."""
+        raise NotImplementedError
+
+    def retire_all(self) -> None:
         raise NotImplementedError
 
     def stop_all(self, *, at_once: bool) -> None:

@@ -20,8 +20,9 @@ from gateway.concurrency.seat import Seat
 from gateway.drivers.driver import Driver
 from gateway.drivers.poller import READABLE
 from gateway.processes.children import Fork, Keeper, spread
+from gateway.processes.scoreboard import ENDING, FREE
 
-TOLD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+TOLD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """What a parent tells its children, and a terminal tells all of them."""
 DEFECT = 70
 """Exit code of a child that met a defect of ours (EX_SOFTWARE of sysexits.h)."""
@@ -59,6 +60,16 @@ class Pool:
     # ------------------------------------------------------------------ the parent
 
     @property
+    def ready(self) -> bool:
+        """All that shall be there from the start are at their sockets."""
+        board = self.house.board
+        return board.idle() + board.busy() >= self.keeper.at_least * self.threads
+
+    @property
+    def parted(self) -> bool:
+        return set(bytes(self.house.board.states)) <= {FREE, ENDING}
+
+    @property
     def stopped(self) -> bool:
         return self.keeper.stopped
 
@@ -77,6 +88,10 @@ class Pool:
         self.keeper.tick(now, board.idle(), board.busy())
         self._act(now)
 
+    def retire(self, now: float) -> None:
+        self.keeper.retire()
+        self._act(now)
+
     def stop(self, now: float) -> None:
         self.keeper.stop(now)
         self._act(now)
@@ -88,6 +103,9 @@ class Pool:
     def reopen_logs(self) -> None:
         for pid in self.keeper.pids():
             os.kill(pid, signal.SIGUSR1)
+
+    def abandon(self) -> None:
+        """Clients are the children's."""
 
     def close(self) -> None:
         """Nobody is left."""
@@ -170,12 +188,16 @@ def obey(house: House, driver: Driver, lifeline: int, engines: Sequence[Engine])
                 engine.stop()
         told.append("stop")
 
+    def retire() -> None:
+        for engine in engines:
+            engine.retire(replaced=True)
+
     def parent_gone(_: int) -> None:
         driver.poller.forget(lifeline)
         stop()
 
     driver.open()
-    driver.call_signals({signal.SIGTERM: stop, signal.SIGUSR1: house.reopen_logs})
+    driver.call_signals({signal.SIGTERM: stop, signal.SIGUSR1: house.reopen_logs, signal.SIGUSR2: retire})
     for number in (signal.SIGINT, signal.SIGHUP):  # the terminal's, for all of us: the parent tells what to do
         signal.signal(number, signal.SIG_IGN)
     driver.poller.watch(lifeline, READABLE, parent_gone)
@@ -204,8 +226,8 @@ def run_seated(pool: Pool, engine: Engine, number: int, requests: float, make_se
     seat = make_seat(engine, slot, house.board, house.sockets)
 
     def over() -> bool:
-        engine.look()
         leave()
+        engine.look()
         return engine.finished
 
     def leave() -> None:

@@ -84,8 +84,8 @@ class Seat:
 
     def leave(self) -> None:
         """The engine takes no more."""
-        for acceptor in self.acceptors:
-            acceptor.close()
+        for number, acceptor in enumerate(self.acceptors):
+            acceptor.leave(last=self.board.is_over(number))
         self.acceptors.clear()
         self.slot.state = ENDING
 

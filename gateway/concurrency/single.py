@@ -27,6 +27,14 @@ class Single:
         self.engine.open()
 
     @property
+    def ready(self) -> bool:
+        return self.seated is not None
+
+    @property
+    def parted(self) -> bool:
+        return self.engine.stopping
+
+    @property
     def stopped(self) -> bool:
         return self.engine.finished
 
@@ -36,6 +44,11 @@ class Single:
     def tick(self, now: float) -> None:
         if self.seated is not None:
             self.seated.tick(now)
+
+    def retire(self, now: float) -> None:
+        if self.seated is not None:
+            self.seated.leave()
+        self.engine.retire(replaced=True)
 
     def stop(self, now: float) -> None:
         if self.seated is not None:
@@ -47,6 +60,9 @@ class Single:
 
     def reopen_logs(self) -> None:
         """There is no other process."""
+
+    def abandon(self) -> None:
+        """A shape that forks is never beside this one."""
 
     def close(self) -> None:
         self.engine.close()

@@ -31,6 +31,8 @@ class Thread(PerConnection):
         slot = self.house.board.slot(place)
         slot.take()
         engine.sit(slot, float("inf"))
+        if self.retiring:
+            engine.retire(replaced=True)
 
         def work() -> None:
             well = False
@@ -71,6 +73,10 @@ class Thread(PerConnection):
             engine.driver.close()
         except Exception as error:
             self.house.defect(error)
+
+    def retire_all(self) -> None:
+        for engine, _ in self.running.values():
+            engine.retire(replaced=True)
 
     def stop_all(self, *, at_once: bool) -> None:
         for engine, _ in self.running.values():

@@ -85,6 +85,16 @@ class Acceptor:
         self.descriptor = -1
         self.driver.acceptors.discard(self)
 
+    def leave(self, *, last: bool) -> None:
+        """Accept nobody ever, but those for whom we were woken already, as others may not be; all of them, if `last`:
+        nobody will accept here after us."""
+        if self._watched:
+            self._ready(READABLE)
+        while last and not self.stalled_until and self.pending():
+            self.go_on()
+            self._ready(READABLE)
+        self.close()
+
     def pending(self) -> bool:
         """Whether somebody waits to be accepted."""
         if self.descriptor < 0:

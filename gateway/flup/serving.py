@@ -14,13 +14,16 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import unquote_to_bytes
 
 from gateway.flup.application import Application, Environ, Request
 from gateway.flup.listening import BindAddress, listen
 from gateway.models import Hosting, ModelError, worker_hosting
 from gateway.worker import Settings, Worker, run_once
+
+if TYPE_CHECKING:
+    from gateway.generation import Generation
 
 THREADS = 200
 """Where maxThreads is not given: each takes some descriptors, and 1024 of these is the usual limit."""
@@ -234,8 +237,8 @@ class Hosted(Worker):
         if sock is not None:
             self.server._cleanupSocket(sock)
 
-    def forked(self) -> int:
-        lifeline = super().forked()
+    def forked(self, mine: Generation) -> int:
+        lifeline = super().forked(mine)
         self.server._hosted = None
         if self.sock is not None:
             self.sock.close()

@@ -30,6 +30,8 @@ FRESH_S: Final = 1.0
 """How long a new connection may wait with its request where others wait for their turn."""
 SETTLED_S: Final = 0.5
 """How long a kept one may: its next request may be on the way (RFC 9112 9.5)."""
+QUIET_S: Final = 5.0
+"""How long either may where nobody waits, since others serve already: who still uses it has asked again by then."""
 
 
 class Phase(enum.Enum):
@@ -225,7 +227,12 @@ class Http1Front(End):
     def make_room(self, now: float) -> None:
         """Others wait for the engine that this connection holds, or it ends: close if it is idle, or takes its time."""
         if self.phase is HEAD and not self.reader.started:
-            patience_s = FRESH_S if self.head_since else SETTLED_S
+            if self.site.retiring:
+                patience_s = QUIET_S
+                if self.held:  # it still reads its last response
+                    return
+            else:
+                patience_s = FRESH_S if self.head_since else SETTLED_S
             if self.held or now - (self.head_since or self.idle_since) > patience_s:
                 self.phase = CLOSING
                 self.close(Close.FLUSH)
@@ -349,6 +356,8 @@ class Http1Front(End):
         if self.reader.state is IN_CONTENT and (not self.continued or DRAIN_BYTES < self.reader.remaining < math.inf):
             # whether the client will still send its content is unknown, or it is more than will be read and dropped
             self.writer.keep_alive = False
+        elif self.site.draining and not self.reader.held:  # the engine may have begun to end since the request came
+            self.writer.keep_alive = False
         self.send(self.writer.head(response, self.site.date, self.site.server))
 
     def content(self, octets: Outgoing) -> None:
@@ -380,7 +389,7 @@ class Http1Front(End):
             self.drained = 0
             self.wants_data = True
             self.deadline = self.turn.now + self.site.timeouts.read_s
-        elif writer.keep_alive and not self.site.draining:
+        elif writer.keep_alive and (self.site.retiring or not self.site.draining):
             self._next()
         else:
             self.phase = CLOSING

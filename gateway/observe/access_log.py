@@ -277,6 +277,10 @@ class AccessLog:
         self._size = 0
         self._failing = False
 
+    def is_like(self, target: str, format: str) -> bool:
+        """Whether another one with these would write the same to the same file."""
+        return self._file is not None and self._file.target == target and self._format == format
+
     def copy(self) -> AccessLog:
         """The same log for another engine, which has its own lines, and writes them whole; reopened with this one."""
         copy = AccessLog(None, self._format, self._report)

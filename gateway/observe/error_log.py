@@ -51,6 +51,8 @@ class ErrorLog:
 
     def __init__(self, target: str = "-", *, clock: Callable[[], float] = time.time) -> None:
         self._file = LogFile(target, 2)
+        self._before: list[LogFile] = []
+        """Where it went before it moved."""
         self._clock = clock
         self._lock = threading.RLock()
         """Threads may share a log."""
@@ -119,6 +121,15 @@ class ErrorLog:
         if error is not None:
             self._write("error", f"cannot reopen the log {self._file.target}: {error.strerror}", "")
 
+    def move(self, target: str) -> None:
+        """Go on there. Raises OSError, and goes on where it was."""
+        if target == self._file.target:
+            return
+        file = LogFile(target, 2)
+        with self._lock:
+            self._before.append(self._file)  # another thread may be about to write there
+            self._file = file
+
     def forked(self) -> None:
         """We are a child now: what was counted is the parent's to tell."""
         self._seen.clear()
@@ -127,7 +138,8 @@ class ErrorLog:
         with self._lock:
             while self._seen:
                 self._forget(next(iter(self._seen)))
-            self._file.close()
+            for file in (*self._before, self._file):
+                file.close()
 
     def write_lines(self, level: str, lines: list[str], origin: str) -> None:
         """Write lines that are escaped already, each as it is, however often."""

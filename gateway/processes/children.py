@@ -59,7 +59,8 @@ class Fork:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """SIGTERM: finish what you have, and end; a second one: end now. SIGKILL: it did not."""
+    """SIGUSR2: finish what you have, others serve already. SIGTERM: finish it within the grace, and end; a second one:
+    end now. SIGKILL: it did not."""
 
     pid: int
     number: signal.Signals
@@ -124,6 +125,8 @@ class Keeper:
         self.target = at_least
         """So many shall serve."""
         self.stopping = False
+        self.retiring = False
+        """Another pool serves in place of this one."""
         self.places: list[Child | None] = [None] * (most + spare_places)
         self._at_once = False
         self._report = report
@@ -158,8 +161,12 @@ class Keeper:
 
     @property
     def stopped(self) -> bool:
-        """After `stop`: nobody is left."""
-        return self.stopping and not any(self.places)
+        """After `retire` or `stop`: nobody is left."""
+        return self._ending and not any(self.places)
+
+    @property
+    def _ending(self) -> bool:
+        return self.retiring or self.stopping
 
     # ------------------------------------------------------------------ what it is told
 
@@ -175,12 +182,14 @@ class Keeper:
             self._urge(child, now)
         elif self.stopping:
             self._end(child, now)
+        elif self.retiring:
+            self._actions.append(Signal(pid, signal.SIGUSR2))
 
     def failed(self, slot: int, error: OSError, now: float) -> None:
         """It could not be forked."""
         child = self._at(slot)
         self.places[slot] = None
-        if self.stopping or not self._went_bad(child, now, LONGEST_DELAY_S):
+        if self._ending or not self._went_bad(child, now, LONGEST_DELAY_S):
             return  # those that were ordered together fail for one reason, which is told once
         what, remedy = f"{error.strerror or error}", "see what the system allows"
         if error.errno == errno.EAGAIN:
@@ -207,6 +216,9 @@ class Keeper:
             ours = -signal.SIGKILL if child.signals == 3 else -signal.SIGTERM  # it may not have got as far as to listen
             if code not in (0, ours):
                 self._report_crash(child, code, lived_s, "it was to end anyway")
+        elif self.retiring:
+            if code:
+                self._report_crash(child, code, lived_s, "it was to end anyway")
         elif code:
             bad = lived_s < STEADY_S
             if bad:
@@ -225,7 +237,7 @@ class Keeper:
                 self._is_steady(child)
             if now >= child.deadline:
                 self._overdue(child, now)
-        if self.stopping:
+        if self._ending:
             return
         if now >= self._next_step:
             self._follow_load(now, idle, busy)
@@ -235,15 +247,26 @@ class Keeper:
         """Have all finish what they have and end, or, called again with `at_once`, end now."""
         self.stopping = True
         self._at_once |= at_once
-        for action in self._actions:
-            if isinstance(action, Fork):
-                self.places[action.slot] = None
-        self._actions = [action for action in self._actions if not isinstance(action, Fork)]
+        self._order_nobody()
         for child in self._children():
             if child.pid and at_once:
                 self._urge(child, now)
             elif child.pid:
                 self._end(child, now)
+
+    def retire(self) -> None:
+        """Have all finish what they have and end, however long that takes."""
+        self.retiring = True
+        self._order_nobody()
+        for child in self._children():
+            if child.pid:
+                self._actions.append(Signal(child.pid, signal.SIGUSR2))
+
+    def _order_nobody(self) -> None:
+        for action in self._actions:
+            if isinstance(action, Fork):
+                self.places[action.slot] = None
+        self._actions = [action for action in self._actions if not isinstance(action, Fork)]
 
     # ------------------------------------------------------------------ how many
 
@@ -295,7 +318,7 @@ class Keeper:
 
     def _fill(self, now: float) -> None:
         """Order as many as are missing, and may be."""
-        if self.stopping:
+        if self._ending:
             return
         count = min(self.target - self._serving(), self.most - self._counted())
         if self._bad_starts:

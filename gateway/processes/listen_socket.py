@@ -13,7 +13,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from gateway.ends import Address
 
@@ -26,6 +26,8 @@ BACKLOG = 1024
 
 Place: TypeAlias = Address | int
 """Where to listen; a number is a descriptor that listens already (socket activation, `fd:3`)."""
+SYSTEMD: Final = -1
+"""A place that stands for all sockets that systemd has handed over."""
 
 
 def make_listener(place: Place, *, mode: int = 0o660, backlog: int = BACKLOG) -> tuple[socket.socket, str]:

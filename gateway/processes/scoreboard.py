@@ -17,7 +17,7 @@ import mmap
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from gateway.processes.counters import Counters
@@ -39,7 +39,7 @@ FRESH_S: Final = 2.0
 _IDLE: Final = b"\x02"
 _WORD: Final = 8
 _HEAD: Final = 8
-"""Words before the first slot; the line is in the first of them."""
+"""Words before the first slot: the line, and a bit for each socket at which nobody will listen any more."""
 _ROW: Final = 8
 """Words of one slot: 64 octets, so that two engines do not write to the same line of a cache."""
 _PID: Final = 0
@@ -146,6 +146,14 @@ class Scoreboard:
     @line.setter
     def line(self, waiting: int) -> None:
         self.words[0] = waiting
+
+    def end_listening(self, numbers: Iterable[int]) -> None:
+        """At these of the server's sockets, counted from 0, nobody will listen after those who do now."""
+        self.words[1] = sum(1 << number for number in numbers if number < _WORD * 8 - 1)
+
+    def is_over(self, number: int) -> bool:
+        """Whether that is so of this socket."""
+        return number < _WORD * 8 - 1 and self.words[1] >> number & 1 == 1
 
     def has_line(self) -> bool:
         """Whether the parent holds connections that wait for an engine."""

@@ -129,6 +129,11 @@ class Supervisor:
         """After `stop`: no worker is left."""
         return all(worker.phase is Phase.ENDED for worker in self.workers)
 
+    def steady(self, now: float) -> bool:
+        """Whether all that are to be there serve, as far as that can be known."""
+        there = [worker for worker in self.workers if _present(worker)]
+        return all(worker.phase is Phase.RUNNING and self._proven(worker, now) for worker in there)
+
     def present(self) -> int:
         """Workers that serve, or will."""
         return sum(map(_present, self.workers))

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from tests.conftest import eventually, needs
-from tests.faults.load import load
+from tests.faults.checked import load
 
 PERL = """use FCGI;
 my $request = FCGI::Request();

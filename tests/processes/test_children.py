@@ -729,3 +729,43 @@ class AnyLife(RuleBasedStateMachine):
 
 AnyLife.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 TestAnyLife = AnyLife.TestCase
+
+
+# ---------------------------------------------------------------------- another pool takes its place
+
+
+def test_who_retires_has_all_the_time_and_nobody_is_replaced() -> None:
+    pool = Pool(at_least=2, most=4, grace_s=1.0)
+    first, second = pool.act() and list(pool.slots)
+    pool.stuck = True
+    pool.keeper.retire()
+    assert pool.act() == [Signal(first, signal.SIGUSR2), Signal(second, signal.SIGUSR2)]
+    assert pool.ticks(10.0) == []
+    pool.stuck = False
+    assert pool.exits(first, 0) == []
+    assert not pool.stopped()
+    assert pool.exits(second, 1) == []
+    assert pool.stopped()
+    assert len(pool.said) == 1 and "it was to end anyway" in pool.said[0]
+
+
+def test_who_retires_may_be_stopped() -> None:
+    pool = Pool(at_least=1, most=4, grace_s=1.0)
+    pool.act()
+    (child,) = pool.slots
+    pool.stuck = True
+    pool.keeper.retire()
+    pool.act()
+    pool.keeper.stop(pool.now)
+    assert pool.act() == [Signal(child, signal.SIGTERM)]
+    assert Signal(child, signal.SIGTERM) in pool.ticks(1.25)
+
+
+def test_a_child_that_was_being_forked_is_told_at_once() -> None:
+    keeper = Keeper(at_least=1, most=1, report=lambda level, text: None)
+    keeper.start(0.0)
+    (fork,) = keeper.actions()
+    assert isinstance(fork, Fork)
+    keeper.retire()
+    keeper.started(7, fork.slot, 0.1)
+    assert keeper.actions() == [Signal(7, signal.SIGUSR2)]

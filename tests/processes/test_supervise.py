@@ -13,8 +13,14 @@ from gateway.ends import End, Kill, Launch, Order, Spawn, Turn
 from gateway.processes.explain import Explanation
 from gateway.processes.places import BROKEN, CLOSED, HUNG, LEAVING, OPEN, STARTING, Clerk, Places
 from gateway.processes.staff import Phase, Staff, Worker
-from gateway.processes.supervise import FIRST_ANSWER_S,
-    HUNG_GRACE_S, LEAVE_S, LONGEST_DELAY_S, STEADY_S, Supervisor
+from gateway.processes.supervise import (
+    FIRST_ANSWER_S,
+    HUNG_GRACE_S,
+    LEAVE_S,
+    LONGEST_DELAY_S,
+    STEADY_S,
+    Supervisor,
+)
 
 LAUNCHES = [Launch(b"/usr/bin/php-cgi", [b"php-cgi"], {}, b"/", stdin=7 + number) for number in range(4)]
 NOT_STARTED = Explanation(500, "no-interpreter", "no perl here", "install it")

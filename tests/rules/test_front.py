@@ -339,6 +339,70 @@ def test_content_in_flight_is_finished(front: Talk) -> None:
     front.client << CLOSED
 
 
+# ---------------------------------------------------------------------- retiring: others serve already
+
+
+def sweep(front: Talk) -> None:
+    for one in list(front.site.fronts):
+        one.make_room(front.turn.now)
+    front.settle()
+
+
+def test_an_idle_connection_is_answered_once_more_when_the_engine_retires(front: Talk) -> None:
+    front.client.get()
+    answer_all(front)
+    front.client.answer()
+    front.wait(1)
+    front.site.drain(retiring=True)
+    front.wait(2)
+    sweep(front)
+    front.client << None
+    front.client.get()
+    answer_all(front, b"last")
+    answer = front.client.answer()
+    assert (answer.content, answer.complete) == (b"last", True)
+    assert answer.fields["connection"] == "close"
+    front.client << CLOSED
+
+
+def test_a_connection_that_stays_quiet_is_closed_when_the_engine_retires(front: Talk) -> None:
+    front.client.get()
+    answer_all(front)
+    front.client.answer()
+    front.site.drain(retiring=True)
+    front.wait(5.25)
+    sweep(front)
+    front.client << CLOSED
+
+
+def test_who_was_told_to_keep_a_connection_may_use_it_when_the_engine_retires(front: Talk) -> None:
+    """The head was on its way before the engine knew."""
+    front.client.get()
+    worker = Fastcgi(front.worker)
+    worker << request(1, "GET /") >> stdout(1, b"Content-Type: text/plain\r\nContent-Length: 2\r\n\r\na")
+    front.site.drain(retiring=True)
+    worker >> stdout(1, b"b") + end(1)
+    assert front.client.answer().content == b"ab"
+    front.client << None
+    front.client.get()
+    answer_all(front, b"last")
+    assert front.client.answer().content == b"last"
+    front.client << CLOSED
+
+
+def test_a_stop_ends_the_patience_of_an_engine_that_retires(front: Talk) -> None:
+    front.client.get()
+    answer_all(front)
+    front.client.answer()
+    front.site.drain(retiring=True)
+    front.wait(0.75)
+    sweep(front)
+    front.client << None
+    front.site.drain()
+    front.settle()
+    front.client << CLOSED
+
+
 # ---------------------------------------------------------------------- errors
 
 
