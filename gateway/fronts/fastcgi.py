@@ -40,8 +40,8 @@ class FastcgiFront(End):
     """One connection from a web server."""
 
     __slots__ = (
-        "allowed", "begun", "codec", "last", "newest", "newest_id", "newest_octets", "peer", "refusal", "repeats", "requests",
-        "sends_files", "since", "site", "stalled_since",
+        "allowed", "begun", "codec", "last", "newest", "newest_id", "newest_octets", "peer", "refusal", "repeats",
+        "requests", "sends_files", "since", "site", "stalled_since",
     )  # fmt: skip
 
     def __init__(
