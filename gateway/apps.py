@@ -60,6 +60,8 @@ class PlaceReport(msgspec.Struct, frozen=True):
     memory: int
     outstanding: int
     busy_since: float
+    address: str = ""
+    """Where it alone is reached, as the logs name it."""
 
 
 class AppReport(msgspec.Struct, frozen=True):
@@ -311,8 +313,9 @@ class Apps:
                     worker.number, worker.pid if runs else 0, worker.phase.value, worker.since if runs else 0.0,
                     supervisor.served(worker) if runs else 0, resident(worker.pid) if runs else 0,
                     places.outstanding(worker.number), abs(places.busy_since(worker.number)),
+                    str(one.addresses[worker.number]),
                 )
             )  # fmt: skip
         return AppReport(
-            one.app.name, one.app.kind, one.interface, "down" if why else "running", why, supervisor.restarts, tuple(found)
+            one.name, one.app.kind, one.interface, "down" if why else "running", why, supervisor.restarts, tuple(found)
         )
