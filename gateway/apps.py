@@ -61,6 +61,8 @@ class PlaceReport(msgspec.Struct, frozen=True):
     memory: int
     outstanding: int
     busy_since: float
+    address: str = ""
+    """Where it alone is reached, as the logs name it."""
 
 
 class AppReport(msgspec.Struct, frozen=True):
@@ -323,6 +325,7 @@ class Apps:
                     worker.since if runs else 0.0,
                     supervisor.served(worker) if runs else 0, resident(worker.pid) if runs else 0,
                     places.outstanding(worker.number), abs(places.busy_since(worker.number)),
+                    str(one.addresses[worker.number]),
                 )
             )  # fmt: skip
         return AppReport(

@@ -40,8 +40,8 @@ class FastcgiFront(End):
     """One connection from a web server."""
 
     __slots__ = (
-        "allowed", "begun", "codec", "last", "newest", "newest_id", "newest_octets", "peer", "refusal", "requests",
-        "sends_files", "since", "site", "stalled_since",
+        "allowed", "begun", "codec", "last", "newest", "newest_id", "newest_octets", "peer", "refusal", "repeats",
+        "requests", "sends_files", "since", "site", "stalled_since",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +70,8 @@ class FastcgiFront(End):
         """Requests that have come so far."""
         self.last = False
         """Whether the connection is to end with what is under way."""
+        self.repeats = False
+        """Whether the web server sends elsewhere what we reject, as the gateway does."""
         self.refusal: GatewayError | None = None
         self.newest = b""
         """The record of a response that was made last, whose it is, and what is in it if that is short."""
@@ -189,6 +191,7 @@ class FastcgiFront(End):
         site = self.site
         variables = variables_of(begin.params)
         authorizer = begin.role is Role.AUTHORIZER
+        self.repeats = variables.get(b"SERVER_SOFTWARE", b"").startswith(b"gateway-suite/")
         variables[b"FCGI_ROLE"] = b"AUTHORIZER" if authorizer else b"RESPONDER"
         if authorizer:
             variables.pop(b"CONTENT_LENGTH", None)  # it gets no content (6.3), and must not wait for any
@@ -270,7 +273,12 @@ class FastcgiFront(End):
         self.newest_id = 0
         if self.closing is not OPEN:
             return
-        if codec.finished or ((self.last or self.site.draining) and not codec.active):
+        site = self.site
+        if self.repeats and not codec.finished and (site.draining or site.served >= site.requests):
+            # the next request may be on its way: it is rejected, and not lost with the connection
+            self._last()
+            self.regulate()
+        elif codec.finished or ((self.last or site.draining) and not codec.active):
             # with content unread, closing would reset the connection behind the response (RFC 1122 4.2.2.13)
             self._end(Close.FLUSH if request.input_ended else Close.LINGER)
         else:

@@ -173,7 +173,7 @@ class Script:
         if request.length != 0:
             self.stdin = Stdin(self)
         if program is not None:
-            self.launch = Launch(program.path, program.argv, environment, program.directory)
+            self.launch = Launch(program.path, program.argv, environment, program.directory, umask=program.umask)
         else:
             self.launch = Launch(path, arguments, environment, os.path.dirname(path) or b"/")
         interface.site.turn.orders.append(

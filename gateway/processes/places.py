@@ -273,7 +273,8 @@ class Desk:
         """Give it back; what is still done does not count."""
         row = self.row
         self._move(self.places.users)
-        self.places.free(row)
+        if row < self.places.users:
+            self.places.free(row)
 
     def _move(self, row: int) -> None:
         self.row = row

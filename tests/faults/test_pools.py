@@ -177,7 +177,7 @@ def test_a_pool_that_shrinks_under_load_loses_no_request(gateway: Any, tmp_path:
 def test_a_worker_that_hangs_is_ended_and_its_request_answered_504(
     gateway: Any, tmp_path: Path, kind: str, how: str
 ) -> None:
-    busy, more = ("1s", "") if how == "busy" else ("0", 'timeouts = { response = "1s" }')
+    busy, more = ("1s", "") if how == "busy" else ("0", 'timeouts = { response = "4s" }')
     pool = Pool(gateway, tmp_path, kind, f'{{ min = 1, max = 2, busy = "{busy}" }}', more=more)
     before = pool.ask("/?x").text.split()[0]
     assert pool.ask(f"/?wait={tmp_path}/never").status_code == 504
@@ -210,3 +210,18 @@ def test_a_hosted_application_whose_lifetime_is_over_is_replaced_without_a_lost_
     )  # fmt: skip
     with load(one.address) as clients:
         clients.until(lambda: len(clients.pids) >= 4, "four processes, one after the other")
+
+
+@pytest.mark.parametrize("interface", ["fastcgi", "scgi", "http"])
+@pytest.mark.parametrize("concurrency", ["prefork", "threadpool", "event"])
+def test_processes_of_a_hosted_application_that_have_served_enough_lose_no_request(
+    gateway: Any, tmp_path: Path, interface: str, concurrency: str
+) -> None:
+    (tmp_path / "hosted.py").write_text(WSGI)
+    one = gateway(
+        f'[[routes]]\npath = "/"\ninterface = "{interface}"\napp = "x"\n[apps.x]\nwsgi = "hosted:application"\n'
+        f'concurrency = "{concurrency}"\nworkers = {{ max = 2, requests = 50 }}\n',
+        directory=tmp_path,
+    )  # fmt: skip
+    with load(one.address, clients=4) as clients:
+        clients.until(lambda: len(clients.pids) >= 6, "six processes, one after the other")

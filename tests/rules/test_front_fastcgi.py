@@ -887,6 +887,23 @@ def test_69_a_drain_closes_what_is_idle_and_waits_for_the_rest(many: Hosted) -> 
     half << whole(OK + b"Content-Length: 0\r\n\r\n") << CLOSED
 
 
+def test_a_gateway_whose_next_request_is_on_the_way_is_told_to_send_it_elsewhere(one: Hosted) -> None:
+    """To close the connection right after a response would lose a POST that was sent in that moment."""
+    ours = {b"SERVER_SOFTWARE": b"gateway-suite/1"}
+    one.client >> request(1, GET | ours) + stdin(1)
+    one.site.drain()
+    one.call.respond(b"")
+    one.client << whole(OK + b"Content-Length: 0\r\n\r\n")
+    one.client >> request(1, POST | ours) + stdin(1)
+    one.client << end(1, 0, ProtocolStatus.OVERLOADED)
+    assert len(one.app.calls) == 1
+    one.wait(0.75)
+    for front in list(one.site.fronts):
+        front.make_room(one.turn.now)
+    one.settle()
+    one.client << CLOSED
+
+
 def test_a_kept_connection_makes_room_and_a_fresh_one_has_a_second(one: Hosted) -> None:
     used, fresh = one.client, one.connect()
     used >> request(1, GET) + stdin(1)
