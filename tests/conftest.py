@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,6 +21,8 @@ import gateway as gateway_package
 
 ROOT = Path(gateway_package.__path__[0]).parent
 """Where the packages under test are: the sources, or a compiled installation of them."""
+RUNTIME = tempfile.TemporaryDirectory(prefix="gateway-tests-")
+os.environ.setdefault("XDG_RUNTIME_DIR", RUNTIME.name)  # gateways that tests kill leave their admin sockets there
 
 
 def needs(program: str) -> str:
