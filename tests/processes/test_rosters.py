@@ -39,13 +39,15 @@ def test_more_than_there_is_room_for() -> None:
 
 def test_what_is_half_written_is_not_read() -> None:
     """Another process writes without end; each reading is one of its lists, never a mixture."""
-    rosters = Rosters(1)
+    rosters, parent = Rosters(1), os.getpid()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # who runs the tests may have threads
         pid = os.fork()
     if not pid:
         writer = rosters.roster(0)
         for number in itertools.count(1):
+            if os.getppid() != parent:
+                os._exit(1)
             writer.write(entries(number % 50, float(number)))
     try:
         reader = rosters.roster(0)
