@@ -53,7 +53,6 @@ class PlaceReport(msgspec.Struct, frozen=True):
     """What is known of one place; times on the driver's clock, 0.0 for none."""
 
     number: int
-    address: str
     pid: int
     state: str
     since: float
@@ -321,8 +320,7 @@ class Apps:
             runs = worker.phase in (Phase.RUNNING, Phase.LEAVING, Phase.ENDING)
             found.append(
                 PlaceReport(
-                    worker.number, str(one.addresses[worker.number]), worker.pid if runs else 0, worker.phase.value,
-                    worker.since if runs else 0.0,
+                    worker.number, worker.pid if runs else 0, worker.phase.value, worker.since if runs else 0.0,
                     supervisor.served(worker) if runs else 0, resident(worker.pid) if runs else 0,
                     places.outstanding(worker.number), abs(places.busy_since(worker.number)),
                     str(one.addresses[worker.number]),

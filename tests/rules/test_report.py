@@ -110,7 +110,7 @@ def test_a_worker_with_an_address_of_its_own_has_its_request(reporter: Reporter)
     one = board(asked)
     reporter.begin(asked, one)
     one.slot(0).tell(note(1))
-    places = tuple(PlaceReport(n, f"127.0.0.1:{n}", n, "open", 95.0, 3, 1 << 20, 1, 98.0) for n in (1, 2))
+    places = tuple(PlaceReport(n, n, "open", 95.0, 3, 1 << 20, 1, 98.0, f"127.0.0.1:{n}") for n in (1, 2))
     told = reporter.status([AppReport("x", "wsgi", "http", "running", "", 0, places)], [])
     assert [worker.request and worker.request.id for worker in told.apps[0].workers] == ["id0", None]
     assert [(worker.age_s, worker.busy_s) for worker in told.apps[0].workers] == [(5.0, 2.0)] * 2
