@@ -65,7 +65,12 @@ def test_no_log_can_be_written(gateway: Any, workers: Workers, model: str) -> No
         config.write_text(config.read_text() + '[[routes]]\npath = "/more"\ninterface = "static"\nroot = "."\n')
         os.kill(one.pid, signal.SIGHUP)
         eventually(lambda: requests.get(one.url + "/more/gateway.toml", timeout=20).status_code == 200, "the reload")
+    for name in ("access.log", "error.log"):
+        (one.directory / name).unlink()
+    os.kill(one.pid, signal.SIGUSR1)
+    eventually(lambda: (one.directory / "error.log").exists(), "the new log")
     assert not load.wrong, load.wrong
     with socket.create_connection(one.address, timeout=20) as sock:
         sock.sendall(HELLO)
         read_until(sock, b"hello")
+    eventually(lambda: one.access_log(), "its line")
