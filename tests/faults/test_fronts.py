@@ -33,7 +33,7 @@ def test_a_child_is_killed(gateway: Any, workers: Workers, model: str) -> None:
     assert one.error_log().count("was ended by SIGKILL") == 3
 
 
-@pytest.mark.parametrize("model", ["single", "thread", "event-1"])
+@pytest.mark.parametrize("model", ["single", "event-1"])
 def test_no_descriptor_is_left(gateway: Any, workers: Workers, model: str) -> None:
     """Clients wait until there is one, and nothing spins meanwhile."""
     one: Gateway = gateway(workers.routes(only=("http",)), server=MODELS[model])
