@@ -194,7 +194,7 @@ def listen(value: Any) -> Address | int:
     try:
         return _address(value)
     except ValueError as error:
-        raise ValueError(f'{error}, ":8000" for all addresses, "fd:3" or "systemd" for sockets handed over') from None
+        raise ValueError(f'{error}, ":8000" for all addresses, "fd:3" for a socket handed over, "systemd" for all') from None
 
 
 def listens(value: Any) -> tuple[Address | int, ...]:

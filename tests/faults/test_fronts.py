@@ -33,7 +33,7 @@ def test_a_child_is_killed(gateway: Any, workers: Workers, model: str) -> None:
     assert one.error_log().count("was ended by SIGKILL") == 3
 
 
-@pytest.mark.parametrize("model", ["single", "thread", "event-1"])
+@pytest.mark.parametrize("model", ["single", "event-1"])
 def test_no_descriptor_is_left(gateway: Any, workers: Workers, model: str) -> None:
     """Clients wait until there is one, and nothing spins meanwhile."""
     one: Gateway = gateway(workers.routes(only=("http",)), server=MODELS[model])
@@ -65,7 +65,12 @@ def test_no_log_can_be_written(gateway: Any, workers: Workers, model: str) -> No
         config.write_text(config.read_text() + '[[routes]]\npath = "/more"\ninterface = "static"\nroot = "."\n')
         os.kill(one.pid, signal.SIGHUP)
         eventually(lambda: requests.get(one.url + "/more/gateway.toml", timeout=20).status_code == 200, "the reload")
+    for name in ("access.log", "error.log"):
+        (one.directory / name).unlink()
+    os.kill(one.pid, signal.SIGUSR1)
+    eventually(lambda: (one.directory / "error.log").exists(), "the new log")
     assert not load.wrong, load.wrong
     with socket.create_connection(one.address, timeout=20) as sock:
         sock.sendall(HELLO)
         read_until(sock, b"hello")
+    eventually(lambda: one.access_log(), "its line")
