@@ -192,6 +192,7 @@ def _by_name(routes: Iterable[Route]) -> dict[str, Route]:
 _OF_APPS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "command": ("command", lambda value: " ".join(map(_text, value))),
     "hosting": ("workers", str),
+    "staff": ("workers", str),
 }
 
 
