@@ -152,11 +152,11 @@ def test_where_there_is_no_room_for_all_it_tells_of_what_is_not_as_it_should_be(
     heard = one.site.neighbours = Heard()
     publisher = Publisher(one.site, 1024)
     for member in one.pool.members[7:9]:
-        one.pool.passed_over(member)
+        one.pool.struck(member)
     publisher.tick(one.turn.now)
     assert [text.count(b"127.0.0.1") for text in heard.texts] == [2]
     for member in one.pool.members:
-        one.pool.passed_over(member)
+        one.pool.struck(member)
     publisher.tick(one.turn.now)
     assert heard.texts[-1] == b"[[],[]]"
 
