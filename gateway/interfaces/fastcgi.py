@@ -39,6 +39,8 @@ MOST_PROCESSES: Final = 8
 (all of them: what we are bound to says nothing of a worker)."""
 PROBE_S: Final = 2.0
 """How long a worker has to answer FCGI_GET_VALUES before it counts as one that cannot."""
+OWN_PROBE_S: Final = 0.2
+"""Likewise one that we run: it is near, and while it is deaf to the question it may be deaf to requests, too."""
 
 
 class FastcgiInterface:
@@ -100,8 +102,9 @@ class FastcgiInterface:
             return
         assert isinstance(connection, FastcgiConnection)
         connection.serve(exchange)
-        if connection.used == 1 and self.route.keepalive and member.name not in self.probed:
-            self.probed.add(member.name)
+        asked = self.route.app or member.name  # the workers of one application are all alike
+        if connection.used == 1 and self.route.keepalive and asked not in self.probed:
+            self.probed.add(asked)
             self.probe(member)
 
     def probe(self, member: Member) -> None:
@@ -408,7 +411,7 @@ class Probe(End):
         self.codec.get_values()
         for octets in self.codec.outgoing():
             self.send(octets)
-        self.deadline = self.turn.now + PROBE_S
+        self.deadline = self.turn.now + (PROBE_S if member.place is None else OWN_PROBE_S)
 
     def received(self, octets: bytes, now: float) -> None:
         try:

@@ -201,7 +201,8 @@ class PlacePool(Pool):
         if self.desk.sole():
             super().release(connection, keep=keep)
             return
-        super().release(connection, keep=keep and self.desk.next() < 0)
+        waited_for = member.limit <= 1 and place.others() > 0  # two engines chose it at the same moment
+        super().release(connection, keep=keep and not waited_for and self.desk.next() < 0)
         place.keeps(bool(member.idle))
         if not self.waiting:
             self._pass_on()
