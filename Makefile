@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST := $(BIN)/pytest -n 3 --dist loadscope
 
 # What is compiled has to behave as its source does; who runs it, a loop or threads, was tested before.
-TESTS_OF_COMPILED := $(addprefix tests/,behaviour crosstalk drivers faults peers protocols rules samples)
+TESTS_OF_COMPILED := $(addprefix tests/,behaviour crosstalk drivers peers protocols rules samples)
 
 .PHONY: help demo test lint bench peers peers-of-bench clean
 
