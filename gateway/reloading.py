@@ -66,6 +66,8 @@ class Reloads:
         self.under_way = False
         self.step: Step | None = None
         """While it waits for applications, or for names of workers."""
+        self.made: Served | None = None
+        """What the one under way has made of its config."""
         self.applications: dict[str, Running] = {}
         """Those that ran before it."""
 
@@ -137,7 +139,8 @@ class Reloads:
         keys = self._listen(new)
         self.applications = server.apps.running
         server.apps.update(server.used(new), now)
-        step = Step(server.serve(new, access_log), keys, tuple(changes.told), now)
+        self.made = server.serve(new, access_log)
+        step = Step(self.made, keys, tuple(changes.told), now)
         known = all(one in self.applications.values() for one in server.apps.running.values())
         if known and step.served.settled:
             self._replace(step)
@@ -199,7 +202,7 @@ class Reloads:
         with contextlib.suppress(ServeError):
             _move(server.error_log, server.config)
         if not server.stop_by:
-            server.undo()
+            server.undo(self.made)
         self._done(Outcome(False, (what, remedy) if remedy else (what,)), log=False)
 
     def _done(self, outcome: Outcome, *, log: bool = True) -> None:
@@ -209,6 +212,7 @@ class Reloads:
         telling, self.telling = self.telling, []
         self.server.notify.tell(READY=1, STATUS=self.server.state() if outcome.ok else f"not reloaded: {outcome.lines[0]}")
         self.under_way = False
+        self.made = None
         self.applications = {}
         for told in telling:
             told(outcome)

@@ -142,19 +142,25 @@ class Server(House):
             self.successor.tick(now)
 
     def gone(self) -> None:
-        """Only the present config's engines are left."""
+        """Only the present config's engines are left, and those that come, if any do."""
+        staying = [served for served in self.served if served is self.present or served is self.reloads.made]
         for served in self.served:
-            if served is not self.present:
+            if served not in staying:
                 served.stop()
-        self.served = [self.present]
-        self.reporter.keep([self.present.board])
-        for log in [log for log in self.access_logs if log is not self.present.access_log]:
+        self.served = staying
+        self.reporter.keep([served.board for served in staying])
+        logs = [served.access_log for served in staying]
+        for log in [log for log in self.access_logs if log not in logs]:
             self.access_logs.remove(log)
             log.close()
 
-    def undo(self) -> None:
+    def undo(self, made: Served | None) -> None:
         """A reload has failed: what was made for it is let go of."""
         self.listeners.keep(self.keys)
+        if made is not None:
+            made.stop()
+            self.served.remove(made)
+            self.reporter.keep([served.board for served in self.served])
         if not self.old:
             self.gone()
 
