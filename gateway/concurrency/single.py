@@ -23,8 +23,8 @@ class Single:
     def start(self, now: float) -> None:
         slot = self.house.board.slot(0)
         self.engine.sit(slot, float("inf"))
+        self.engine.open()  # first: nobody is accepted for an application that can't start
         self.seated = self.seat(self.engine, slot, self.house.board, self.house.sockets)
-        self.engine.open()
 
     @property
     def ready(self) -> bool:

@@ -130,7 +130,8 @@ def test_listeners_come_and_go_under_load(reloaded: Any, model: str, tmp_path: P
                 assert status == 200
                 assert text == f"server.listen: 127.0.0.1:{port} removed, unix:{path} removed\n"
                 eventually(lambda: other.wrong, "that nobody listens there")
-            assert "ConnectionRefusedError" in other.wrong[0], other.wrong
+            # reset: it had come after the last look at those that wait
+            assert "ConnectionRefusedError" in other.wrong[0] or "ConnectionResetError" in other.wrong[0], other.wrong
             assert not path.exists()
     assert not load.wrong, load.wrong
 
