@@ -32,7 +32,7 @@ from gateway.processes.app_state import AppState
 from gateway.processes.listen_socket import close_listener, explain_bind, make_listener
 from gateway.processes.memory import resident
 from gateway.processes.places import Places, make_bell
-from gateway.processes.staff import Phase, Worker
+from gateway.processes.staff import RUNS, Worker
 from gateway.processes.supervise import Supervisor
 
 REFUSED = 2
@@ -132,7 +132,7 @@ class Apps:
                 name = name_of(app, interface)
                 if name in wanted:
                     continue
-                there = [one for one in (*self.running.values(), *self.retired) if one.name == name and one.app == app]
+                there = [one for one in self._all() if one.name == name and one.app == app]
                 if there and not there[0].supervisor.stopping:
                     wanted[name] = there[0]
                 else:
@@ -179,6 +179,9 @@ class Apps:
         )  # fmt: skip
         return Running(name, app, interface, sockets, addresses, places, supervisor, AppState())
 
+    def _all(self) -> list[Running]:
+        return [*self.running.values(), *self.retired]
+
     def _path(self, name: str, again: str, number: int) -> str:
         return os.path.join(self.directory, f"{name.replace('/', '.')}{again}.{number}.sock")
 
@@ -197,7 +200,7 @@ class Apps:
 
         Those that are not among them go when no engine has them any more."""
         wanted = self._prepare_all(used)
-        fresh = [one for one in wanted.values() if one not in (*self.running.values(), *self.retired)]
+        fresh = [one for one in wanted.values() if one not in self._all()]
         self.have(wanted, now)
         for one in fresh:
             one.supervisor.start(now)
@@ -238,7 +241,7 @@ class Apps:
 
     def tick(self, now: float) -> None:
         """Called at every sweep: do what is due, and tell the engines who is down."""
-        for one in [*self.running.values(), *self.retired]:
+        for one in self._all():
             one.places.bury()
             one.supervisor.tick(now)
             why = one.supervisor.down(now)
@@ -254,15 +257,15 @@ class Apps:
                 one.supervisor.stop(now)
 
     def stop(self, now: float, *, at_once: bool = False) -> None:
-        for one in [*self.running.values(), *self.retired]:
+        for one in self._all():
             one.supervisor.stop(now, at_once=at_once)
 
     @property
     def stopped(self) -> bool:
-        return all(one.supervisor.stopped for one in [*self.running.values(), *self.retired])
+        return all(one.supervisor.stopped for one in self._all())
 
     def close(self) -> None:
-        for one in [*self.running.values(), *self.retired]:
+        for one in self._all():
             one.close()
         if self.bell is not None:
             self.bell.close()
@@ -297,11 +300,11 @@ class Apps:
                 if b"READY=1" in octets.splitlines():
                     for _, _, credentials in ancillary:
                         self._ready(_CREDENTIALS.unpack(credentials)[0])
-        for one in [*self.running.values(), *self.retired]:
+        for one in self._all():
             one.supervisor.look(now)
 
     def _ready(self, pid: int) -> None:
-        for one in [*self.running.values(), *self.retired]:
+        for one in self._all():
             worker = one.supervisor.of_pid(pid)
             if worker is not None:
                 one.supervisor.ready(worker)
@@ -317,7 +320,7 @@ class Apps:
         why = supervisor.down(now)
         found = []
         for worker in supervisor.workers:
-            runs = worker.phase in (Phase.RUNNING, Phase.LEAVING, Phase.ENDING)
+            runs = worker.phase in RUNS
             found.append(
                 PlaceReport(
                     worker.number, worker.pid if runs else 0, worker.phase.value, worker.since if runs else 0.0,

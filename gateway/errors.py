@@ -84,5 +84,12 @@ class ServeError(Exception):
         self.remedy = remedy
 
 
+def cannot_open(error: OSError) -> ServeError:
+    """The error for a log that can't be written."""
+    return ServeError(
+        f"the log {error.filename} cannot be opened: {error.strerror}", "see [log] in the config, and who may write there"
+    )
+
+
 class HostingError(ServeError):
     """An application cannot be hosted."""

@@ -24,7 +24,7 @@ from gateway.drivers.blocking import BlockingDriver
 from gateway.drivers.driver import Driver
 from gateway.ends import End, Turn
 from gateway.engine import Engine
-from gateway.errors import ServeError
+from gateway.errors import ServeError, cannot_open
 from gateway.generation import Generation
 from gateway.models import Hosting
 from gateway.observe.error_log import ErrorLog
@@ -53,10 +53,7 @@ class House:
         try:
             self.error_log = ErrorLog(error)
         except OSError as problem:
-            raise ServeError(
-                f"the log {problem.filename} cannot be opened: {problem.strerror}",
-                "see [log] in the config, and who may write there",
-            ) from None
+            raise cannot_open(problem) from None
         self.ready_for(hosting)
         self.turn = Turn()
         self.reaper = Reaper()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from gateway.config import Config
 from gateway.config_changes import compare
 from gateway.config_errors import ConfigError
-from gateway.errors import ServeError
+from gateway.errors import ServeError, cannot_open
 from gateway.observe.error_log import ErrorLog
 
 if TYPE_CHECKING:
@@ -233,9 +233,3 @@ def _move(log: ErrorLog, config: Config) -> None:
         log.move(config.log.error)
     except OSError as error:
         raise cannot_open(error) from None
-
-
-def cannot_open(error: OSError) -> ServeError:
-    return ServeError(
-        f"the log {error.filename} cannot be opened: {error.strerror}", "see [log] in the config, and who may write there"
-    )

@@ -23,12 +23,13 @@ from gateway.concurrency import places
 from gateway.config import App, Config
 from gateway.drivers.blocking import BlockingDriver
 from gateway.drivers.driver import SWEEP_S
+from gateway.errors import cannot_open
 from gateway.generation import Generation
 from gateway.house import House
 from gateway.interfaces.admin import Reply
 from gateway.observe.access_log import AccessLog
 from gateway.observe.status import Status
-from gateway.reloading import Outcome, Reloads, Told, cannot_open, told_to
+from gateway.reloading import Outcome, Reloads, Told, told_to
 from gateway.report import Reporter
 from gateway.served import Served
 from gateway.upgrade import Successor

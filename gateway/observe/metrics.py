@@ -7,6 +7,7 @@ Must never know: how it was found out. Next: `status.py`, the same in words.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -42,18 +43,18 @@ class _Sums:
         self.values[labels] = self.values.get(labels, 0) + value
 
 
-def _gauge(name: str, meaning: str, labels: Sequence[str], values: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
-    family = GaugeMetricFamily(name, meaning, labels=labels)
-    sums = _Sums()
-    for key, value in values:
-        sums.add(key, value)
-    for key, value in sums.values.items():
-        family.add_metric(key, value)
-    return family
+_Values: TypeAlias = Iterable[tuple[tuple[str, ...], float]]
 
 
-def _counter(name: str, meaning: str, labels: Sequence[str], values: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
-    family = CounterMetricFamily(name, meaning, labels=labels)
+def _gauge(name: str, meaning: str, labels: Sequence[str], values: _Values) -> Metric:
+    return _filled(GaugeMetricFamily(name, meaning, labels=labels), values)
+
+
+def _counter(name: str, meaning: str, labels: Sequence[str], values: _Values) -> Metric:
+    return _filled(CounterMetricFamily(name, meaning, labels=labels), values)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: _Values) -> Metric:
     sums = _Sums()
     for key, value in values:
         sums.add(key, value)

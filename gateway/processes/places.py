@@ -23,6 +23,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from gateway.processes.reap import process_exists
+
 CLOSED: Final = 0
 """Nobody is there. A request may be sent all the same: it waits at the socket while somebody is called."""
 STARTING: Final = 1
@@ -137,7 +139,7 @@ class Places:
     def bury(self) -> None:
         """Let go of the rows of processes that have died."""
         for row, pid in enumerate(self.words[_PIDS : _PIDS + self.high].tolist()):
-            if pid and not _exists(pid):
+            if pid and not process_exists(pid):
                 self.free(row)
 
     def outstanding(self, number: int) -> int:
@@ -170,16 +172,6 @@ class Places:
     def waiting(self) -> list[int]:
         """Rows whose requests wait for a place."""
         return [row for row, since in enumerate(self.queued[: self.high].tolist()) if since]
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 class Place:

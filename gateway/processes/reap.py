@@ -102,7 +102,7 @@ class Reaper:
         if pid not in self._watched:
             if pid not in self._leaderless:
                 return False
-            if _process_exists(pid):
+            if process_exists(pid):
                 self._leaderless.discard(pid)
                 return False
         try:
@@ -121,18 +121,17 @@ class Reaper:
 
 
 def _group_exists(pid: int) -> bool:
-    try:
-        os.killpg(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return _is_there(os.killpg, pid)
 
 
-def _process_exists(pid: int) -> bool:
+def process_exists(pid: int) -> bool:
+    """Whether there is a process of this number, whoever's it is."""
+    return _is_there(os.kill, pid)
+
+
+def _is_there(kill: Callable[[int, int], None], pid: int) -> bool:
     try:
-        os.kill(pid, 0)
+        kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:

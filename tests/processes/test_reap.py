@@ -161,7 +161,7 @@ def test_a_number_that_a_stranger_got_gets_no_signal(reaper: Reaper, monkeypatch
     wait_until_it_ended(child.pid)
     reaper.watch(child.pid, lambda code: None)
     with monkeypatch.context() as patch:
-        patch.setattr(reap, "_process_exists", lambda pid: True)
+        patch.setattr(reap, "process_exists", lambda pid: True)
         patch.setattr(os, "killpg", lambda *arguments: pytest.fail("signalled"))
         assert not reaper.kill_group(child.pid, signal.SIGKILL)
     os.killpg(child.pid, signal.SIGKILL)
