@@ -43,6 +43,8 @@ class Tally:
     repeated: int = 0
     """GETs that were sent once more, on a new connection, because a kept one was found closed."""
     failures: list[Failure] = field(default_factory=list)
+    by: Counter[str] = field(default_factory=Counter)
+    """Right answers by the first word of their page, where that is not the method: a worker may say there who it is."""
 
     def __str__(self) -> str:
         kinds = Counter(f"{failure.method} {failure.what}" for failure in self.failures)
@@ -60,7 +62,8 @@ class Load:
     def __init__(self, port: int, path: str, *, clients: int = 8, fresh: int = 2) -> None:
         """`fresh`: so many of the clients connect anew for each request.
 
-        The page at `path` answers with the method, the query and the content, a space between each.
+        The page at `path` answers with the method, the query and the content, a space between each; a word may
+        stand before them.
         """
         self.port = port
         self.path = path
@@ -153,4 +156,9 @@ class Load:
             return "cut"
         if response.status != 200:
             return str(response.status)
-        return "" if page.strip() == f"{method} {token} {content or ''}".strip() else "wrong"
+        word, found, after = page.strip().rpartition(f"{method} {token} {content or ''}".strip())
+        if not found or after or " " in word.rstrip():
+            return "wrong"
+        with self._lock:
+            self.tally.by[word.rstrip()] += 1
+        return ""

@@ -270,8 +270,8 @@ def test_backups_and_weights_on_real_sockets(gateway: Any, scripted: Any) -> Non
 
 
 def test_a_line_with_an_end(gateway: Any, scripted: Any) -> None:
-    """One request at a time; one may wait; the next one is told to come again."""
-    begun, go = threading.Event(), threading.Event()
+    """One request at a time; one may wait; of two more, one is told to come again."""
+    begun, refused, go = threading.Event(), threading.Event(), threading.Event()
 
     def slow(worker: Scripted, sock: socket.socket) -> None:
         while worker.head(sock):
@@ -280,26 +280,20 @@ def test_a_line_with_an_end(gateway: Any, scripted: Any) -> None:
             sock.sendall(OK)
 
     one = front(gateway, scripted(slow), extra="limit = 1\nqueue = 1")
-    answers: list[str] = []
-    first, second = (
-        threading.Thread(target=lambda: answers.append(requests.get(one.url, timeout=20).text)) for _ in range(2)
-    )
-    first.start()
+    answers: list[requests.Response] = []
+
+    def ask() -> None:
+        answers.append(requests.get(one.url, timeout=30))
+        refused.set()
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    threads[0].start()
     assert begun.wait(20)
-    second.start()
-    statuses: list[int] = []
-
-    def refused() -> bool:
-        """Until the second one stands in the line, we would."""
-        with contextlib.suppress(requests.Timeout):
-            response = requests.get(one.url, timeout=0.2)
-            statuses.append(response.status_code)
-            return response.headers.get("Retry-After") == "5"
-        return False
-
-    eventually(refused, "a refusal", 20)
+    for thread in threads[1:]:
+        thread.start()
+    assert refused.wait(20)
+    assert [(answer.status_code, answer.headers["Retry-After"]) for answer in answers] == [(503, "5")]
     go.set()
-    for thread in (first, second):
+    for thread in threads:
         thread.join(20)
-    assert answers == ["ok", "ok"]
-    assert set(statuses) == {503}
+    assert [answer.text for answer in answers[1:]] == ["ok", "ok"]
