@@ -59,14 +59,15 @@ class Tally:
 class Load:
     """So many clients, a thread each, between entering and leaving the `with` block."""
 
-    def __init__(self, port: int, path: str, *, clients: int = 8, fresh: int = 2) -> None:
-        """`fresh`: so many of the clients connect anew for each request.
+    def __init__(self, port: int, path: str, *, clients: int = 8, fresh: int = 2, pause_s: float = 0.0) -> None:
+        """`fresh`: so many of the clients connect anew for each request. `pause_s`: of a client after each answer.
 
         The page at `path` answers with the method, the query and the content, a space between each; a word may
         stand before them.
         """
         self.port = port
         self.path = path
+        self.pause_s = pause_s
         self.tally = Tally()
         self._tokens = itertools.count(1)
         self._lock = threading.Lock()
@@ -120,6 +121,8 @@ class Load:
             if what:
                 connection.close()
                 self._over.wait(PAUSE_S)
+            elif self.pause_s:
+                self._over.wait(self.pause_s)
         connection.close()
 
     def _ask(self, connection: http.client.HTTPConnection, method: str, keeps: bool) -> tuple[str, bool]:

@@ -74,7 +74,7 @@ def serve(gateway: Any, directory: Path, *fpms: Fpm) -> Load:
     (directory / "page.php").write_text(PAGE)
     addresses = ", ".join(f'"unix:{fpm.socket}"' for fpm in fpms)
     one = gateway(ROUTE.format(root=directory, addresses=addresses), server="processes = 2")
-    return Load(one.address[1], "/page.php")
+    return Load(one.address[1], "/page.php", pause_s=PAUSE_S)
 
 
 def test_reload_with_another_address_left_loses_nothing(gateway: Any, two: list[Fpm], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from tests.conftest import eventually, needs
-from tests.faults.checked import load
+from tests.faults.clients import load
 
 PERL = """use FCGI;
 my $request = FCGI::Request();
@@ -21,12 +21,12 @@ while ($request->Accept() >= 0) {
     read(STDIN, my $content, $ENV{CONTENT_LENGTH} || 0);
     my ($query) = $ENV{QUERY_STRING};
     while ($query =~ /^wait=(.*)/ && !-e $1) { select(undef, undef, undef, 0.01) }
-    print "Content-Type: text/plain\\r\\n\\r\\n$$ $ENV{REQUEST_METHOD} ", $content || $query;
+    print "Content-Type: text/plain\\r\\n\\r\\n$$ $ENV{REQUEST_METHOD} $query $content";
 }
 """
 PHP = """<?php $query = $_SERVER["QUERY_STRING"];
 while (str_starts_with($query, "wait=") && !file_exists(substr($query, 5))) { usleep(10000); clearstatcache(); }
-echo getmypid(), " ", $_SERVER["REQUEST_METHOD"], " ", file_get_contents("php://input") ?: $query;
+echo getmypid(), " ", $_SERVER["REQUEST_METHOD"], " $query ", file_get_contents("php://input");
 """
 FLUP = """import os, sys, time
 from flup.server.{module} import WSGIServer
@@ -36,7 +36,7 @@ def application(environ, start_response):
     while query.startswith("wait=") and not os.path.exists(query[5:]):
         time.sleep(0.01)
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return [("%d %s %s" % (os.getpid(), environ["REQUEST_METHOD"], content.decode() or query)).encode()]
+    return [("%d %s %s %s" % (os.getpid(), environ["REQUEST_METHOD"], query, content.decode())).encode()]
 WSGIServer(application{bind}).run()
 """
 SCGI = """import os, socket, time
@@ -54,7 +54,7 @@ while True:
     query = environ[b"QUERY_STRING"]
     while query.startswith(b"wait=") and not os.path.exists(query[5:]):
         time.sleep(0.01)
-    text = b"%d %s %s" % (os.getpid(), environ[b"REQUEST_METHOD"], content or query)
+    text = b"%d %s %s %s" % (os.getpid(), environ[b"REQUEST_METHOD"], query, content)
     try:
         connection.sendall(b"Content-Type: text/plain\\r\\n\\r\\n" + text)
     except OSError:
@@ -66,7 +66,7 @@ WSGI = """import os
 def application(environ, start_response):
     content = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)).decode()
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return [f"{os.getpid()} {environ['REQUEST_METHOD']} {content or environ['QUERY_STRING']}".encode()]
+    return [f"{os.getpid()} {environ['REQUEST_METHOD']} {environ['QUERY_STRING']} {content}".encode()]
 """
 ENGINES = {"one": "processes = 1", "two": "processes = 2", "prefork": 'concurrency = "prefork"\nprocesses = 3'}
 EVERYWHERE = [("php", engines) for engines in ENGINES]
@@ -100,7 +100,6 @@ class Pool:
             'environment = { PHP_FCGI_MAX_REQUESTS = "0" }\n',
             server=server, directory=directory,
         )  # fmt: skip
-        self.address = self.gateway.address
 
     def ask(self, path: str = "/", **arguments: Any) -> requests.Response:
         return requests.get(self.gateway.url + path, timeout=30, **arguments)
@@ -151,15 +150,15 @@ def workers_of(pool: Pool) -> list[int]:
 @pytest.mark.parametrize(("kind", "engines"), [*EVERYWHERE, ("perl", "two"), ("scgi", "two"), ("flup", "two")])
 def test_recycling_loses_no_request(gateway: Any, tmp_path: Path, kind: str, engines: str) -> None:
     pool = Pool(gateway, tmp_path, kind, "{ min = 2, max = 2, requests = 20 }", ENGINES[engines])
-    with load(pool.address) as clients:
-        clients.until(lambda: len(clients.pids) >= 6, "six workers, one after the other")
+    with load(pool.gateway) as clients:
+        clients.while_not(lambda: len(clients.tally.by) >= 6)
     assert pool.log("it has served") >= 3
     assert pool.log("SIGKILL") == 0
 
 
 def test_a_pool_that_shrinks_under_load_loses_no_request(gateway: Any, tmp_path: Path) -> None:
     pool = Pool(gateway, tmp_path, "perl", '{ min = 1, max = 6, idle = "300ms" }')
-    with load(pool.address, clients=1) as clients:
+    with load(pool.gateway, clients=1) as clients:
         for _ in range(3):
             before = pool.log("it was idle")
             (tmp_path / "go").unlink(missing_ok=True)
@@ -169,7 +168,7 @@ def test_a_pool_that_shrinks_under_load_loses_no_request(gateway: Any, tmp_path:
             for thread in threads:
                 thread.join()
             assert [answer.status_code for answer in answers] == [200] * 4
-            clients.until(lambda before=before: pool.log("it was idle") >= before + 3, "shrinking")
+            clients.while_not(lambda before=before: pool.log("it was idle") >= before + 3)
 
 
 @pytest.mark.parametrize("kind", ["perl", "php", "scgi"])
@@ -209,8 +208,8 @@ def test_a_hosted_application_whose_lifetime_is_over_is_replaced_without_a_lost_
         '[apps.x]\nwsgi = "hosted:application"\nthreads = 4\nworkers = { max = 1, lifetime = "1s" }\n',
         server=ENGINES[engines], directory=tmp_path,
     )  # fmt: skip
-    with load(one.address) as clients:
-        clients.until(lambda: len(clients.pids) >= 4, "four processes, one after the other")
+    with load(one) as clients:
+        clients.while_not(lambda: len(clients.tally.by) >= 4)
 
 
 @pytest.mark.parametrize("interface", ["fastcgi", "scgi", "http"])
@@ -224,5 +223,5 @@ def test_processes_of_a_hosted_application_that_have_served_enough_lose_no_reque
         f'concurrency = "{concurrency}"\nworkers = {{ max = 2, requests = 50 }}\n',
         directory=tmp_path,
     )  # fmt: skip
-    with load(one.address, clients=4) as clients:
-        clients.until(lambda: len(clients.pids) >= 6, "six processes, one after the other")
+    with load(one, clients=4) as clients:
+        clients.while_not(lambda: len(clients.tally.by) >= 6)

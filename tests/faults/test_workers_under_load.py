@@ -18,6 +18,7 @@ import requests
 
 from benchmarks.checked_load import Load
 from tests.conftest import eventually
+from tests.faults.clients import PAUSE_S
 
 WORKER = Path(__file__).with_name("programs") / "faulty_worker.py"
 RECOVERED_S = 2.0
@@ -59,8 +60,8 @@ def command_line(pid: int) -> bytes:
         return b""
 
 
-def load(one: Any, **how: Any) -> Load:
-    return Load(one.address[1], "/echo", **how)
+def load(one: Any, path: str = "/echo", clients: int = 6) -> Load:
+    return Load(one.address[1], path, clients=clients, pause_s=PAUSE_S)
 
 
 def kinds(clients: Load) -> Counter[str]:
@@ -142,7 +143,7 @@ def test_worker_that_dies_in_the_middle(served: Any, path: str, statuses: tuple[
 
 def test_worker_that_closes_after_each_request(served: Any) -> None:
     one = served("4")
-    with Load(one.address[1], "/close") as clients:
+    with load(one, "/close") as clients:
         clients.more(500)
     assert not clients.tally.failures, clients.tally
 
