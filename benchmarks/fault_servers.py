@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -53,6 +54,7 @@ class Server:
         self.requests = requests
         self.port = running.free_port()
         (where / "page.php").write_text(PAGE)
+        self.stack = stack
         self.start(stack)
 
     def start(self, stack: contextlib.ExitStack) -> None:
@@ -87,6 +89,12 @@ class Server:
     def upgrade(self) -> None:
         """A new program takes over the clients."""
         raise Unable
+
+
+def end(pid: int) -> None:
+    """SIGTERM for a process that nobody here has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
 
 
 def comm(pid: int) -> str:
@@ -134,6 +142,12 @@ workers = {{ min = {WORKERS}, max = {WORKERS}, busy = "{HANGS_S}s"{recycled} }}
 
     def restart(self) -> None:
         subprocess.run([*GATEWAY, "restart", "php", str(self.config)], check=True, capture_output=True, timeout=60)
+
+    def upgrade(self) -> None:
+        words = [*GATEWAY, "upgrade", str(self.config)]
+        told = subprocess.run(words, check=True, capture_output=True, timeout=60, text=True).stdout
+        self.pid = int(re.search(r"process (\d+) has taken", told)[1])  # type: ignore[index]
+        self.stack.callback(end, self.pid)
 
 
 class NginxFpm(Server):

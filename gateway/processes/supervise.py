@@ -353,12 +353,19 @@ class Supervisor:
             done(why)
 
     def _shrink(self, now: float) -> None:
-        """One that was idle for long leaves, as long as enough are left."""
-        if self.swap is not None or self.present() <= self.staff.min or not self.staff.idle_s:
+        """One that was idle for long leaves, as long as enough are left; one too many leaves as soon as it is noticed.
+
+        There are too many where engines sent requests to more places than one while a worker that hung was ended.
+        """
+        if self.swap is not None or self.present() <= self.staff.min:
             return
         idle = [worker for worker in self.workers if worker.phase is Phase.RUNNING]
         longest = min(idle, key=lambda worker: worker.idle_since, default=None)
-        if longest is not None and now - longest.idle_since >= self.staff.idle_s:
+        if longest is None:
+            return
+        if self.present() > self.staff.max:
+            self._leave(longest, f"there were more than {self.staff.max}", now)
+        elif self.staff.idle_s and now - longest.idle_since >= self.staff.idle_s:
             self._leave(longest, f"it was idle for {self.staff.idle_s:g} s", now)
 
     def _leave(self, worker: Worker, why: str, now: float) -> None:

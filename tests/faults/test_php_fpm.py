@@ -16,6 +16,7 @@ import pytest
 from benchmarks.checked_load import Load
 from benchmarks.fault_servers import PAGE
 from tests.conftest import eventually, needs
+from tests.faults.clients import PAUSE_S
 
 ROUTE = """
 [[routes]]

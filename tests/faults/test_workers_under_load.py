@@ -117,8 +117,14 @@ def test_worker_that_is_stopped_is_ended_and_its_request_answered_504(served: An
 def test_request_that_hangs_takes_its_worker_with_it(served: Any) -> None:
     one = served('{ min = 2, max = 2, busy = "500ms" }')
     before = set(workers_of(one))
+    answered: set[str] = set()  # one that has answered nothing yet may be starting: it is given longer
+
+    def both() -> bool:
+        answered.add(requests.get(one.url + "/pid", timeout=20).text)
+        return len(answered) == 2
+
     with load(one) as clients:
-        clients.more(50)
+        clients.while_not(both)
         assert requests.get(one.url + "/hang", timeout=20).status_code == 504
         clients.more(50)
     assert not clients.tally.failures, clients.tally

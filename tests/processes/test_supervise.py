@@ -370,6 +370,18 @@ def test_one_that_is_idle_leaves_and_never_the_last_of_those_that_stay() -> None
     assert [worker.phase for worker in (second, third)].count(Phase.RUNNING) == 1
 
 
+def test_one_too_many_leaves_as_soon_as_it_is_noticed() -> None:
+    talk = Talk(min=1, max=1)
+    first = talk.starts()
+    talk.takes(talk.supervisor.workers[1])
+    talk.supervisor.look(talk.now)
+    talk.all_run()
+    assert talk.states[:2] == [OPEN, OPEN]
+    talk.wait(1)
+    assert talk.states[:2] == [LEAVING, OPEN]
+    assert talk.kills() == [(first.pid, signal.SIGTERM)]
+
+
 def test_one_that_crashed_and_is_not_needed_is_not_started_again() -> None:
     talk = Talk(min=1, max=2)
     talk.starts()
