@@ -140,6 +140,8 @@ def shown(status: Status, per_second: dict[int, float] | None = None) -> Rendera
     parts: list[RenderableType] = [Text(line) for line in head(status)]
     parts += [Text(f"! {problem}", style="bold red") for problem in status.problems]
     parts.append(routes(status, per_second))
+    if any(route.errors for route in status.routes):
+        parts.append(errors(status))
     if status.apps:
         parts.append(apps(status))
     if status.upstreams:
@@ -164,16 +166,24 @@ def head(status: Status) -> list[str]:
 
 
 def routes(status: Status, per_second: dict[int, float] | None) -> Table:
-    table = _table("route", "interface", "target", ">requests", *((">/s",) if per_second is not None else ()), ">in flight",
-                   ">queue", ">5xx", "errors", ">p50", ">p99")  # fmt: skip
+    rate = (">/s",) if per_second is not None else ()
+    table = _table("route", "goes to", ">requests", *rate, ">now", ">queue", ">5xx", ">p50", ">p99")
     for number, route in enumerate(status.routes):
         if not route.path and not route.requests and not route.errors:
             continue
-        rate = [] if per_second is None else [f"{per_second[number]:.0f}" if number in per_second else ""]
+        told = [] if per_second is None else [f"{per_second[number]:.0f}" if number in per_second else ""]
         _row(
-            table, route.name, route.interface, route.target, f"{route.requests:,}", *rate, str(route.in_flight),
-            str(route.queued), f"{route.responses.get('5xx', 0):,}", causes(route), quick(route.p50_s), quick(route.p99_s),
+            table, route.name, f"{route.interface} {route.target}", f"{route.requests:,}", *told, str(route.in_flight),
+            str(route.queued), f"{route.responses.get('5xx', 0):,}", quick(route.p50_s), quick(route.p99_s),
         )  # fmt: skip
+    return table
+
+
+def errors(status: Status) -> Table:
+    table = _table("errors of", "cause and how many")
+    for route in status.routes:
+        if route.errors:
+            _row(table, route.name, causes(route))
     return table
 
 
@@ -234,10 +244,12 @@ def _table(*headings: str) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), show_edge=False, collapse_padding=True, pad_edge=False)
     for heading in headings:
-        right = heading.startswith(">")
-        table.add_column(heading.lstrip(">"), justify="right" if right else "left", no_wrap=right, overflow="fold")
+        right, name = heading.startswith(">"), heading.lstrip(">")
+        table.add_column(
+            name, justify="right" if right else "left", no_wrap=right, overflow="fold", min_width=len(name)
+        )
     return table
 
 
