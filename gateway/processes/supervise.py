@@ -436,7 +436,7 @@ class Supervisor:
             worker.broken = ""  # a signal may have come from anybody, once
         else:
             worker.broken = "; ".join(["its worker dies at once", *last])
-        if lived_s >= STEADY_S:
+        if lived_s >= STEADY_S and code != self._refused:  # on a busy machine it may take long to say that it can't
             worker.bad_starts = 0
             worker.phase = Phase.WAITING
             worker.due = now

@@ -30,7 +30,9 @@ SWEEP_S = 0.25
 class Talk:
     """One supervisor, its clock, and what it said and ordered. Jitter is in the middle of its range."""
 
-    def __init__(self, count: int = 1, *, grace_s: float = 10.0, tells: bool = False, **staff: Any) -> None:
+    def __init__(
+        self, count: int = 1, *, grace_s: float = 10.0, tells: bool = False, refused: int = -1, **staff: Any
+    ) -> None:
         self.turn = Turn()
         self.said: list[str] = []
         self.now = 100.0
@@ -47,7 +49,7 @@ class Talk:
             self.turn, LAUNCHES[: most + 1], Staff(**staff), self.places, "wiki",
             lambda level, text: self.said.append(f"{level}: {text}"), lambda worker: End(self.turn),
             grace_s=grace_s, fraction=lambda: 0.5, why=lambda error, launch: NOT_STARTED, tells=tells,
-            resident=lambda pid: self.memory.get(pid, 0),
+            resident=lambda pid: self.memory.get(pid, 0), refused=refused,
         )  # fmt: skip
         self.supervisor.start(self.now)
 
@@ -368,6 +370,16 @@ def test_one_that_is_idle_leaves_and_never_the_last_of_those_that_stay() -> None
     assert [worker.phase for worker in (second, third)].count(Phase.RUNNING) == 1
     talk.wait(30)
     assert [worker.phase for worker in (second, third)].count(Phase.RUNNING) == 1
+
+
+def test_one_that_is_slow_to_say_that_it_cannot_start_waits_longer_each_time() -> None:
+    talk = Talk(refused=2)
+    for delay in ("0.1", "0.2", "0.4"):
+        worker = talk.starts()
+        talk.wait(3)
+        talk.exits(worker, 2)
+        assert talk.said[-1].endswith(f"restarting in {delay} s")
+        talk.wait(1)
 
 
 def test_one_too_many_leaves_as_soon_as_it_is_noticed() -> None:
