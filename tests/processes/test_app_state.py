@@ -65,8 +65,9 @@ def test_a_reader_never_sees_half_of_one_state_and_half_of_another() -> None:
             told.down(letter * (ord(letter) - ord("a") + 100), 10.0 * ord(letter), 0)
 
     told.down("a" * 100, 970, 0)
-    pid = child(write)
     read = copy(told)
+    assert read.why(0)  # from now on it knows one, also where it looks in the middle of each of its tries
+    pid = child(write)
     seen: set[str] = set()
     while len(seen) < 8 or read._known[0] < 20_000:
         text = read.why(0)
