@@ -44,7 +44,7 @@ class Tally:
     """GETs that were sent once more, on a new connection, because a kept one was found closed."""
     failures: list[Failure] = field(default_factory=list)
     by: Counter[str] = field(default_factory=Counter)
-    """Right answers by the first word of their page, where that is not the method: a worker may say there who it is."""
+    """Right answers by who gave them, where pages are `named`."""
 
     def __str__(self) -> str:
         kinds = Counter(f"{failure.method} {failure.what}" for failure in self.failures)
@@ -59,15 +59,18 @@ class Tally:
 class Load:
     """So many clients, a thread each, between entering and leaving the `with` block."""
 
-    def __init__(self, port: int, path: str, *, clients: int = 8, fresh: int = 2, pause_s: float = 0.0) -> None:
+    def __init__(
+        self, port: int, path: str, *, clients: int = 8, fresh: int = 2, pause_s: float = 0.0, named: bool = False
+    ) -> None:
         """`fresh`: so many of the clients connect anew for each request. `pause_s`: of a client after each answer.
 
-        The page at `path` answers with the method, the query and the content, a space between each; a word may
-        stand before them.
+        The page at `path` answers with the method, the query and the content, a space between each. `named`: a word
+        stands before them, that says who answers.
         """
         self.port = port
         self.path = path
         self.pause_s = pause_s
+        self.named = named
         self.tally = Tally()
         self._tokens = itertools.count(1)
         self._lock = threading.Lock()
@@ -159,9 +162,12 @@ class Load:
             return "cut"
         if response.status != 200:
             return str(response.status)
-        word, found, after = page.strip().rpartition(f"{method} {token} {content or ''}".strip())
-        if not found or after or " " in word.rstrip():
+        who = ""
+        if self.named:
+            who, _, page = page.partition(" ")
+        if page.strip() != f"{method} {token} {content or ''}".strip():
             return "wrong"
-        with self._lock:
-            self.tally.by[word.rstrip()] += 1
+        if self.named:
+            with self._lock:
+                self.tally.by[who] += 1
         return ""

@@ -54,7 +54,6 @@ class Server:
         self.requests = requests
         self.port = running.free_port()
         (where / "page.php").write_text(PAGE)
-        self.stack = stack
         self.start(stack)
 
     def start(self, stack: contextlib.ExitStack) -> None:
@@ -92,7 +91,7 @@ class Server:
 
 
 def end(pid: int) -> None:
-    """SIGTERM for a process that nobody here has started."""
+    """SIGTERM, if it is still there."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
 
@@ -133,6 +132,7 @@ interface = "fastcgi"
 workers = {{ min = {WORKERS}, max = {WORKERS}, busy = "{HANGS_S}s"{recycled} }}
 """)
         self.pid = self.run(stack, "gateway", [*GATEWAY, "serve", str(self.config)], ("127.0.0.1", self.port))
+        stack.callback(lambda: end(self.pid))  # of an upgrade: nobody here has started that one
 
     def roots(self) -> list[int]:
         return [self.pid]
@@ -147,7 +147,6 @@ workers = {{ min = {WORKERS}, max = {WORKERS}, busy = "{HANGS_S}s"{recycled} }}
         words = [*GATEWAY, "upgrade", str(self.config)]
         told = subprocess.run(words, check=True, capture_output=True, timeout=60, text=True).stdout
         self.pid = int(re.search(r"process (\d+) has taken", told)[1])  # type: ignore[index]
-        self.stack.callback(end, self.pid)
 
 
 class NginxFpm(Server):

@@ -140,8 +140,9 @@ def shown(status: Status, per_second: dict[int, float] | None = None) -> Rendera
     parts: list[RenderableType] = [Text(line) for line in head(status)]
     parts += [Text(f"! {problem}", style="bold red") for problem in status.problems]
     parts.append(routes(status, per_second))
-    if any(route.errors for route in status.routes):
-        parts.append(errors(status))
+    failing = [route for route in status.routes if route.errors]
+    if failing:
+        parts.append(errors(failing))
     if status.apps:
         parts.append(apps(status))
     if status.upstreams:
@@ -166,24 +167,23 @@ def head(status: Status) -> list[str]:
 
 
 def routes(status: Status, per_second: dict[int, float] | None) -> Table:
-    rate = (">/s",) if per_second is not None else ()
-    table = _table("route", "goes to", ">requests", *rate, ">now", ">queue", ">5xx", ">p50", ">p99")
+    heading = (">/s",) if per_second is not None else ()
+    table = _table("route", "goes to", ">requests", *heading, ">in flight", ">queue", ">5xx", ">p50", ">p99")
     for number, route in enumerate(status.routes):
         if not route.path and not route.requests and not route.errors:
             continue
-        told = [] if per_second is None else [f"{per_second[number]:.0f}" if number in per_second else ""]
+        rate = [] if per_second is None else [f"{per_second[number]:.0f}" if number in per_second else ""]
         _row(
-            table, route.name, f"{route.interface} {route.target}", f"{route.requests:,}", *told, str(route.in_flight),
+            table, route.name, f"{route.interface} {route.target}", f"{route.requests:,}", *rate, str(route.in_flight),
             str(route.queued), f"{route.responses.get('5xx', 0):,}", quick(route.p50_s), quick(route.p99_s),
         )  # fmt: skip
     return table
 
 
-def errors(status: Status) -> Table:
+def errors(failing: list[Route]) -> Table:
     table = _table("errors of", "cause and how many")
-    for route in status.routes:
-        if route.errors:
-            _row(table, route.name, causes(route))
+    for route in failing:
+        _row(table, route.name, causes(route))
     return table
 
 

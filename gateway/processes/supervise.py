@@ -357,13 +357,14 @@ class Supervisor:
 
         There are too many where engines sent requests to more places than one while a worker that hung was ended.
         """
-        if self.swap is not None or self.present() <= self.staff.min:
+        present = self.present()
+        if self.swap is not None or present <= self.staff.min:
             return
         idle = [worker for worker in self.workers if worker.phase is Phase.RUNNING]
         longest = min(idle, key=lambda worker: worker.idle_since, default=None)
         if longest is None:
             return
-        if self.present() > self.staff.max:
+        if present > self.staff.max:
             self._leave(longest, f"there were more than {self.staff.max}", now)
         elif self.staff.idle_s and now - longest.idle_since >= self.staff.idle_s:
             self._leave(longest, f"it was idle for {self.staff.idle_s:g} s", now)
@@ -430,13 +431,14 @@ class Supervisor:
             self._ended_as_told(worker, parts[0], lived_s, now)
             return
         self.restarts += 1
-        if code == self._refused:
+        refused = code == self._refused
+        if refused:
             worker.broken = "; ".join(["its worker can't start", *last])
         elif code == 0 or lived_s >= STEADY_S or (code < 0 and not worker.bad_starts):
             worker.broken = ""  # a signal may have come from anybody, once
         else:
             worker.broken = "; ".join(["its worker dies at once", *last])
-        if lived_s >= STEADY_S and code != self._refused:  # on a busy machine it may take long to say that it can't
+        if lived_s >= STEADY_S and not refused:  # on a busy machine it may take long to say that it can't
             worker.bad_starts = 0
             worker.phase = Phase.WAITING
             worker.due = now

@@ -78,6 +78,7 @@ def test_right_answers(serve: Callable[..., int]) -> None:
     [
         (lambda *asked: page("GET token0"), "wrong"),
         (lambda method, token, content: page(f"{method}{token} {content}"), "wrong"),
+        (lambda method, token, content: page(f"who {method} {token} {content}"), "wrong"),
         (lambda *asked: page("no", "502 Bad Gateway"), "502"),
         (lambda *asked: page("whole").replace(b"5", b"9"), "cut"),
         (lambda *asked: b"rubbish\r\n\r\n", "BadStatusLine"),
@@ -106,6 +107,23 @@ def test_get_on_a_kept_connection_that_was_closed_is_repeated_and_a_post_is_lost
         clients.more(20)
     assert clients.tally.repeated
     assert not clients.tally.failures
+
+
+def test_who_has_answered(serve: Callable[..., int]) -> None:
+    def named(method: str, token: str, content: str) -> bytes:
+        return page(f"{method}er {method} {token} {content}")
+
+    with Load(serve(named), "/", clients=2, named=True) as clients:
+        clients.more(50)
+    assert not clients.tally.failures
+    assert set(clients.tally.by) == {"GETer", "POSTer"}
+    assert clients.tally.by.total() == clients.tally.right
+
+
+def test_who_has_answered_is_not_said(serve: Callable[..., int]) -> None:
+    with Load(serve(right), "/", clients=1, named=True) as clients, pytest.raises(TimeoutError):
+        clients.more(1, within_s=0.2)
+    assert {failure.what for failure in clients.tally.failures} == {"wrong"}
 
 
 def test_refused() -> None:

@@ -13,8 +13,8 @@ PAUSE_S = 0.005
 
 
 @contextmanager
-def load(gateway: Gateway, path: str = "/", clients: int = 6) -> Iterator[Load]:
-    """They ask on kept connections until the end of the block, and are answered rightly, each time at once."""
-    with Load(gateway.address[1], path, clients=clients, fresh=0, pause_s=PAUSE_S) as one:
+def load(gateway: Gateway, clients: int = 6) -> Iterator[Load]:
+    """They ask for / on kept connections until the end of the block; each page says who answers."""
+    with Load(gateway.address[1], "/", clients=clients, fresh=0, pause_s=PAUSE_S, named=True) as one:
         yield one
     assert not one.tally.failures and not one.tally.repeated, one.tally

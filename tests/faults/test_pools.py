@@ -209,7 +209,7 @@ def test_a_hosted_application_whose_lifetime_is_over_is_replaced_without_a_lost_
         server=ENGINES[engines], directory=tmp_path,
     )  # fmt: skip
     with load(one) as clients:
-        clients.while_not(lambda: len(clients.tally.by) >= 3)
+        clients.while_not(lambda: len(clients.tally.by) >= 4)
 
 
 @pytest.mark.parametrize("interface", ["fastcgi", "scgi", "http"])

@@ -56,7 +56,7 @@ def reloaded(gateway: Any, workers: Workers) -> Callable[[str], Reloaded]:
 
 TIMES = {"event": 50}
 """Reloads in a row; of the other models FEWER, which takes them every way that a further one would go again."""
-FEWER = 4
+FEWER = 6
 
 
 @pytest.mark.timeout(240)
@@ -219,7 +219,7 @@ def test_an_upgrade_under_load(reloaded: Any, model: str) -> None:
     pids = [one.gateway.pid]
     try:
         with Load(one.gateway.address, 2, 2) as load:
-            for _ in range(2):
+            for _ in range(3):
                 status, text = one.upgrade()
                 assert status == 200, text
                 match = re.fullmatch(r"process (\d+) has taken the place of process (\d+)\n", text)

@@ -217,7 +217,7 @@ def test_worker_that_ignores_sigterm_is_recycled_all_the_same(served: Any) -> No
     one = served('{ min = 2, max = 2, lifetime = "1s" }', "stubborn")
     before = set(workers_of(one))
     with load(one) as clients:
-        clients.while_not(lambda: bool(before - set(workers_of(one))))
+        clients.while_not(lambda: not before & set(workers_of(one)))
     assert not clients.tally.failures, clients.tally
 
 
